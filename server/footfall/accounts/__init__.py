@@ -1,0 +1,1 @@
+"""Who is calling, what they own and what they may do."""

@@ -1,0 +1,86 @@
+"""What the domain needs of an accounts store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from footfall.accounts.model import (
+    Account,
+    ApiKey,
+    Application,
+    ApplicationAccess,
+    ApplicationGrant,
+    KeyKind,
+    Role,
+    Scope,
+    Site,
+    User,
+    Workspace,
+)
+
+
+class AccountStore(Protocol):
+    """Transactional storage of accounts; called from worker threads, safe for concurrent use.
+
+    Secrets come in as digests only. `account` arguments take an id or a name. Every method may
+    raise UnavailableError; create methods raise InvalidInputError for a name or host that is
+    taken, and NotFoundError for an account or site that does not exist.
+    """
+
+    def create_account(self, name: str, plan: str) -> Account: ...
+    def create_user(self, account: str, email: str, password_hash: str, role: Role) -> User: ...
+    def create_site(self, account: str, host: str, timezone: str, *, public: bool) -> Site: ...
+    def create_application(
+        self, account: str, name: str, write_digest: bytes, read_digest: bytes
+    ) -> Application: ...
+    def create_workspace(self, account: str, name: str, key_digest: bytes) -> Workspace: ...
+    def create_key(
+        self,
+        account: str,
+        digest: bytes,
+        *,
+        kind: KeyKind,
+        site_ids: Sequence[str],
+        scopes: Sequence[Scope],
+        hint: str,
+        expires_at: float | None = None,
+    ) -> ApiKey: ...
+
+    def list_keys(self, account: str) -> list[ApiKey]: ...
+    def revoke_key(self, key_id: str) -> ApiKey: ...
+    def find_key(self, digest: bytes) -> ApiKey | None:
+        """Return the key with this digest, revoked and expired ones included."""
+
+    def find_application(self, application_id: str, key_digest: bytes) -> ApplicationGrant | None:
+        """Return what this key gives: one of the application's two, or a temporary one in force."""
+
+    def create_application_key(
+        self, application_id: str, digest: bytes, access: ApplicationAccess, expires_at: float
+    ) -> None:
+        """Give an application one more key until `expires_at` (seconds since the Unix epoch), for
+        a program that works on its behalf; raises NotFoundError if there is no such application.
+        """
+
+    def delete_application_key(self, digest: bytes) -> None:
+        """Forget a temporary key; one that is not there is no error."""
+
+    def get_account(self, account: str) -> Account: ...
+    def get_site(self, site_id: str) -> Site | None: ...
+    def get_application(self, application_id: str) -> Application | None: ...
+    def list_sites(self) -> list[Site]:
+        """Return every site of every account, for rebuilding live state."""
+
+    def salt(self, day: int, now_day: int) -> bytes:
+        """Return the random 32-byte visitor salt of a UTC day (days since the epoch), making it if
+        need be.
+
+        Salts of days before yesterday (seen from `now_day`) are deleted by the call. All servers
+        on one store get the same salt. Only today, yesterday and tomorrow are kept; other days
+        raise ValueError.
+        """
+
+    def ping(self) -> None:
+        """Raise UnavailableError unless the store answers."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,153 @@
+"""Who is calling and what they may do: credentials to entities, or the error that says why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from footfall.accounts.keys import is_application_key, is_id, key_digest, key_kind
+from footfall.accounts.lookups import Lookups
+from footfall.accounts.model import (
+    ApiKey,
+    Application,
+    ApplicationAccess,
+    ApplicationGrant,
+    Scope,
+    Site,
+)
+from footfall.accounts.ports import AccountStore
+from footfall.errors import (
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+
+#: How long a look-up is believed. A revoked key, a new one and a changed plan are seen within a
+#: second everywhere: this long, and the time of the look-up itself.
+LOOKUP_TTL_S = 0.5
+_THREADS = 4
+_SCHEME = "bearer"
+
+
+class Authenticator:
+    """Tells who calls and whether they may, from the accounts store.
+
+    Every method may raise UnavailableError. Look-ups run in threads of its own, so that a store
+    that hangs holds up nobody else's; remembered ones cost no thread at all.
+    """
+
+    def __init__(
+        self,
+        store: AccountStore,
+        *,
+        ttl_s: float = LOOKUP_TTL_S,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._wall_clock = wall_clock
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="accounts")
+        self._keys: Lookups[bytes, ApiKey | None] = Lookups(
+            store.find_key, self._executor, ttl_s=ttl_s, clock=clock
+        )
+        self._sites: Lookups[str, Site | None] = Lookups(
+            store.get_site, self._executor, ttl_s=ttl_s, clock=clock
+        )
+        self._grants: Lookups[tuple[str, bytes], ApplicationGrant | None] = Lookups(
+            lambda key: store.find_application(*key), self._executor, ttl_s=ttl_s, clock=clock
+        )
+
+    async def authenticate_bearer(self, header: str | None) -> ApiKey:
+        """Return the API key of an `Authorization: Bearer …` header.
+
+        Raises UnauthenticatedError: MISSING_TOKEN without a header, INVALID_TOKEN for one with
+        anything but a key that is known, not revoked and not expired.
+        """
+        if header is None or not header.strip():
+            raise UnauthenticatedError("The Authorization header is missing.", "MISSING_TOKEN")
+        scheme, _, token = header.strip().partition(" ")
+        token = token.strip()
+        key = None
+        # What cannot be a key is not worth a look-up.
+        if scheme.lower() == _SCHEME and key_kind(token) is not None:
+            key = await self._keys.get(key_digest(token))
+        if key is None or not self._is_in_force(key):
+            raise UnauthenticatedError("Bearer token is invalid or revoked.", "INVALID_TOKEN")
+        return key
+
+    def _is_in_force(self, key: ApiKey) -> bool:
+        if key.revoked_at is not None:
+            return False
+        return key.expires_at is None or self._wall_clock() < key.expires_at
+
+    async def authorize_site(self, key: ApiKey, site_id: str, scope: Scope) -> Site:
+        """Return the site that the call names, if the key may be used for it in this way.
+
+        Raises InvalidInputError (SITE_REQUIRED) if no site is named, and ForbiddenError:
+        SITE_NOT_AUTHORIZED whether the site exists or not, SCOPE_REQUIRED.
+        """
+        if not site_id:
+            raise InvalidInputError("The site query parameter is missing.", "SITE_REQUIRED")
+        site = await self._sites.get(site_id) if site_id in key.site_ids else None
+        if site is None:
+            raise ForbiddenError("The API key has no access to this site.", "SITE_NOT_AUTHORIZED")
+        require_scope(key, scope)
+        return site
+
+    async def site_for_browser(self, site_id: str) -> Site:
+        """Return the site that a browser's events name; browsers have no key.
+
+        Raises InvalidInputError (SITE_REQUIRED) if no site is named, NotFoundError (NOT_FOUND) if
+        it does not exist.
+        """
+        if not site_id:
+            raise InvalidInputError("The site query parameter is missing.", "SITE_REQUIRED")
+        site = await self._sites.get(site_id) if is_id(site_id) else None
+        if site is None:
+            raise NotFoundError("There is no such site.")
+        return site
+
+    async def authenticate_application(
+        self, application_id: str | None, key: str | None, needed: ApplicationAccess
+    ) -> Application:
+        """Return the application of an `X-Auth-User` and an `X-Auth-Key`, which must be its key
+        for the `needed` access.
+
+        Raises UnauthenticatedError: MISSING_CREDENTIALS, or INVALID_CREDENTIALS for an unknown
+        application and a wrong key alike; ForbiddenError: WRITE_KEY_REQUIRED, READ_KEY_REQUIRED.
+        """
+        if not application_id or not key:
+            raise UnauthenticatedError(
+                "The X-Auth-User and X-Auth-Key headers are both required.", "MISSING_CREDENTIALS"
+            )
+        grant = None
+        if is_id(application_id) and is_application_key(key):
+            grant = await self._grants.get((application_id, key_digest(key)))
+        if grant is None:
+            raise UnauthenticatedError(
+                "The application id or its key is invalid.", "INVALID_CREDENTIALS"
+            )
+        if grant.access is not needed:
+            if needed is ApplicationAccess.WRITE:
+                raise ForbiddenError(
+                    "Sending events needs the application's write key.", "WRITE_KEY_REQUIRED"
+                )
+            raise ForbiddenError(
+                "Querying events needs the application's read key.", "READ_KEY_REQUIRED"
+            )
+        return grant.application
+
+    def close(self) -> None:
+        """Take no more look-ups; the store is the caller's to close."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def require_scope(key: ApiKey, scope: Scope) -> None:
+    """Raise ForbiddenError (SCOPE_REQUIRED) unless the key has the scope."""
+    if scope not in key.scopes:
+        raise ForbiddenError(
+            f"The API key lacks the {scope.value} scope.",
+            "SCOPE_REQUIRED",
+            {"scope": scope.value},
+        )

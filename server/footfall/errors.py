@@ -1,0 +1,125 @@
+"""Domain errors: what went wrong, for a caller to act on.
+
+An error has a `reason` (UPPER_SNAKE, stable, what programs test), a message for people, and
+`metadata` for the values behind the message. It knows nothing of gRPC or HTTP: `rpc/status.py`
+maps each class to a code once. No message may hold a driver's text, a class name, a path or
+another tenant's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One fault of the input: where it is, what is wrong and what would be right."""
+
+    field: str
+    message: str
+    code: str = "INVALID_FIELD"
+
+
+@dataclass(eq=False)
+class FootfallError(Exception):
+    """The base of all errors that a caller may see."""
+
+    message: str
+    reason: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    default_reason: ClassVar[str] = "INTERNAL"
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
+        self.reason = self.reason or self.default_reason
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class InvalidInputError(FootfallError):
+    """The caller's parameters are wrong; sending the same again cannot succeed."""
+
+    violations: Sequence[FieldViolation] = ()
+
+    default_reason: ClassVar[str] = "INVALID_PARAMETER"
+
+
+@dataclass(eq=False)
+class TooLargeError(InvalidInputError):
+    """The request is larger than a documented limit."""
+
+    default_reason: ClassVar[str] = "PAYLOAD_TOO_LARGE"
+
+
+@dataclass(eq=False)
+class UnsupportedMediaTypeError(InvalidInputError):
+    """The body is in a content type or encoding that this call does not read."""
+
+    default_reason: ClassVar[str] = "UNSUPPORTED_MEDIA_TYPE"
+
+
+@dataclass(eq=False)
+class UnauthenticatedError(FootfallError):
+    """Credentials are missing, unknown, revoked or expired.
+
+    Reasons: MISSING_TOKEN and INVALID_TOKEN (Bearer keys), MISSING_CREDENTIALS and
+    INVALID_CREDENTIALS (applications).
+    """
+
+    default_reason: ClassVar[str] = "INVALID_TOKEN"
+
+
+@dataclass(eq=False)
+class ForbiddenError(FootfallError):
+    """The credentials are good but do not allow this.
+
+    Reasons: SITE_NOT_AUTHORIZED, WRITE_KEY_REQUIRED, READ_KEY_REQUIRED, SCOPE_REQUIRED.
+    """
+
+    default_reason: ClassVar[str] = "SCOPE_REQUIRED"
+
+
+@dataclass(eq=False)
+class NotFoundError(FootfallError):
+    """What was named does not exist, or not for this caller."""
+
+    default_reason: ClassVar[str] = "NOT_FOUND"
+
+
+@dataclass(eq=False)
+class RateLimitedError(FootfallError):
+    """An allowance is used up; `retry_after_s` whole seconds later one request does pass."""
+
+    retry_after_s: int = 1
+
+    default_reason: ClassVar[str] = "RATE_LIMIT_EXCEEDED"
+
+
+@dataclass(eq=False)
+class OverloadedError(RateLimitedError):
+    """A bounded queue is full; nothing was stored."""
+
+    default_reason: ClassVar[str] = "OVERLOADED"
+
+
+@dataclass(eq=False)
+class UnavailableError(FootfallError):
+    """A store does not answer; nothing was stored, and the same call may succeed later.
+
+    Reasons: UNAVAILABLE (the event or account store), REDIS_UNAVAILABLE (live state and rate
+    limits).
+    """
+
+    default_reason: ClassVar[str] = "UNAVAILABLE"
+
+
+@dataclass(eq=False)
+class DeadlineError(FootfallError):
+    """The caller's deadline passed before the answer was there."""
+
+    default_reason: ClassVar[str] = "DEADLINE_EXCEEDED"

@@ -1,0 +1,18 @@
+"""The environment's own programs (footfall, buf, node, npm) come first on every test's path."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_are_by_default() -> Iterator[None]:
+    """Undo what a command that runs in this process does to the logs."""
+    yield
+    structlog.reset_defaults()
