@@ -1,0 +1,1 @@
+"""The way in: validate, enrich, commit in groups, acknowledge."""

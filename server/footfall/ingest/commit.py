@@ -1,0 +1,217 @@
+"""Group commit: requests that arrive together become durable together.
+
+Requests queue in memory. One writer thread takes all that wait, commits them in one transaction,
+and answers them in one hop to the event loop. It never lingers: the commit in flight is the window
+in which the next group gathers, so a lone request pays for one commit and a crowd shares one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from footfall.errors import FootfallError, OverloadedError, UnavailableError
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable
+from footfall.ingest.ports import EventWriter, LiveSink
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class CommitStats:
+    """Counters and gauges of the committer since it was made; only the event loop moves them."""
+
+    #: Events and their requests that wait or are being committed now.
+    queued_events: int = 0
+    queued_requests: int = 0
+    #: Commits that succeeded, the events they stored, and those they found stored before.
+    commits: int = 0
+    events: int = 0
+    duplicates: int = 0
+    #: Time spent in commits, failed ones included.
+    commit_seconds: float = 0.0
+    #: Requests that were answered with an error of the store, and that were refused unqueued.
+    failed_requests: int = 0
+    refused_requests: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    batch: EventBatch
+    answer: asyncio.Future[CommitOutcome]
+
+
+#: What became of a ticket: an outcome, or why there is none.
+_Verdict = CommitOutcome | Exception
+
+
+class GroupCommitter:
+    """Commits batches in groups and answers each when it is durable.
+
+    Belongs to the event loop on which `start` was called; `commit` and `drain` are called there.
+    """
+
+    def __init__(
+        self,
+        writer: EventWriter,
+        sink: LiveSink | None = None,
+        *,
+        queue_events_max: int = 200_000,
+        queue_requests_max: int = 50_000,
+        queue_text_max: int = 256 * 1024 * 1024,
+        commit_rows_max: int = 20_000,
+        commit_text_max: int = 64 * 1024 * 1024,
+    ) -> None:
+        """Bounds: what may wait in all (events, requests, characters of their texts), and what one
+        commit takes at most (rows, characters; always at least one batch).
+        """
+        self._writer = writer
+        self._sink = sink
+        self._queue_events_max = queue_events_max
+        self._queue_requests_max = queue_requests_max
+        self._queue_text_max = queue_text_max
+        self._commit_rows_max = commit_rows_max
+        self._commit_text_max = commit_text_max
+        self._queued_text = 0
+        self._waiting: deque[_Ticket] = deque()
+        self._wake = threading.Condition()
+        self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.stats = CommitStats()
+
+    def start(self) -> None:
+        """Start the writer thread; called once, on the event loop that will commit."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._write, args=(self._loop,), name="event-writer", daemon=True
+        )
+        self._thread.start()
+
+    async def commit(self, batch: EventBatch) -> CommitOutcome:
+        """Return what became of the batch once it is durable.
+
+        Raises OverloadedError if too much waits already, UnavailableError if the store does not
+        answer or the committer drains; then nothing of the batch is stored. A caller that is
+        cancelled learns nothing: its batch is stored as a whole or not at all.
+        """
+        if self._draining or self._loop is None:
+            raise UnavailableError("The server is shutting down; try again in a moment.")
+        stats = self.stats
+        events = len(batch)
+        if stats.queued_requests and (
+            stats.queued_events + events > self._queue_events_max
+            or stats.queued_requests >= self._queue_requests_max
+            or self._queued_text + batch.text_size > self._queue_text_max
+        ):
+            stats.refused_requests += 1
+            raise OverloadedError(
+                f"{stats.queued_events} events wait to be stored already; try again in a second.",
+                retry_after_s=1,
+            )
+        ticket = _Ticket(batch, self._loop.create_future())
+        stats.queued_events += events
+        stats.queued_requests += 1
+        self._queued_text += batch.text_size
+        with self._wake:
+            self._waiting.append(ticket)
+            self._wake.notify()
+        return await ticket.answer
+
+    async def drain(self) -> None:
+        """Refuse new batches, commit all that wait, answer them, and stop the writer thread."""
+        with self._wake:
+            self._draining = True
+            self._wake.notify()
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit groups until drained; the body of the writer thread."""
+        while group := self._take():
+            started = time.perf_counter()
+            verdicts = self._commit_group([ticket.batch for ticket in group])
+            seconds = time.perf_counter() - started
+            try:
+                loop.call_soon_threadsafe(self._deliver, group, verdicts, seconds)
+            except RuntimeError:
+                # The loop was closed under its callers; the events are stored all the same.
+                log.warning("commit_without_loop", requests=len(group))
+
+    def _take(self) -> list[_Ticket]:
+        """Wait for batches and take as many as one commit may hold; none: drained."""
+        group: list[_Ticket] = []
+        rows = text = 0
+        with self._wake:
+            while not self._waiting and not self._draining:
+                self._wake.wait()
+            while self._waiting:
+                batch = self._waiting[0].batch
+                rows += len(batch)
+                text += batch.text_size
+                if group and (rows > self._commit_rows_max or text > self._commit_text_max):
+                    break
+                group.append(self._waiting.popleft())
+        return group
+
+    def _commit_group(self, batches: Sequence[EventBatch]) -> list[_Verdict]:
+        """Commit all, or else each by itself, so that one bad batch does not fail the others."""
+        try:
+            return list(self._writer.commit(batches))
+        except UnavailableError as error:
+            return [error] * len(batches)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the callers
+            if len(batches) == 1:
+                return [_presentable(error, batches[0])]
+        verdicts: list[_Verdict] = []
+        for batch in batches:
+            verdicts += self._commit_group([batch])
+        return verdicts
+
+    def _deliver(
+        self, group: Sequence[_Ticket], verdicts: Sequence[_Verdict], seconds: float
+    ) -> None:
+        """Answer the group's callers, then pass its web events on; runs on the event loop."""
+        stats = self.stats
+        stats.commit_seconds += seconds
+        stats.queued_requests -= len(group)
+        committed = False
+        for ticket, verdict in zip(group, verdicts, strict=True):
+            batch = ticket.batch
+            stats.queued_events -= len(batch)
+            self._queued_text -= batch.text_size
+            if isinstance(verdict, Exception):
+                stats.failed_requests += 1
+                if not ticket.answer.done():
+                    ticket.answer.set_exception(verdict)
+                continue
+            committed = True
+            duplicates = len(verdict.duplicate_rows)
+            stats.events += len(batch) - duplicates
+            stats.duplicates += duplicates
+            if not ticket.answer.done():
+                ticket.answer.set_result(verdict)
+        stats.commits += committed
+        if self._sink is None:
+            return
+        for ticket, verdict in zip(group, verdicts, strict=True):
+            if ticket.batch.table is EventTable.WEB_EVENTS and isinstance(verdict, CommitOutcome):
+                try:
+                    self._sink.publish(ticket.batch, verdict)
+                except Exception:
+                    # Live state can be rebuilt; the answer that was given stays true.
+                    log.exception("live_publish_failed")
+
+
+def _presentable(error: Exception, batch: EventBatch) -> FootfallError:
+    """Return the error for the caller: a domain error as it is, anything else without its text."""
+    if isinstance(error, FootfallError):
+        return error
+    log.error("batch_not_stored", table=batch.table.value, rows=len(batch), exc_info=error)
+    return FootfallError("The events could not be stored; nothing of this request was kept.")

@@ -1,0 +1,66 @@
+"""Visitor ids without cookies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from footfall.ingest.ports import SaltSource
+
+_DAY_US = 86_400 * 1_000_000
+
+
+@dataclass(frozen=True)
+class DaySalts:
+    """The secret salts that are known on a UTC day: yesterday's, today's and tomorrow's."""
+
+    today: int
+    by_day: Mapping[int, bytes]
+
+    def of(self, day: int) -> bytes:
+        """Return a day's salt. Other days' are forgotten, so their events, as of an imported log,
+        are keyed with today's: within an import, a visitor is one on each day.
+        """
+        return self.by_day.get(day) or self.by_day[self.today]
+
+
+class SaltKeeper:
+    """Holds the salts of the running day, so that ids are derived without waiting."""
+
+    def __init__(self, source: SaltSource) -> None:
+        self._source = source
+        self._held: DaySalts | None = None
+
+    async def salts(self, now_us: int) -> DaySalts:
+        """Return the salts of the day of `now_us`; raises UnavailableError if they cannot be had.
+
+        Asks the source once a day.
+        """
+        today = now_us // _DAY_US
+        held = self._held
+        if held is None or held.today != today:
+            days = (today - 1, today, today + 1)
+            held = DaySalts(today, {day: await self._source.fetch(day) for day in days})
+            self._held = held
+        return held
+
+
+def derive_visitor_ids(
+    salts: DaySalts,
+    site_id: str,
+    times_us: Sequence[int],
+    ips: Sequence[str],
+    user_agents: Sequence[str],
+) -> list[str]:
+    """Return 32 hexadecimal digits for each event: a hash of site, UTC day, address and user agent
+    under the day's salt. When a salt is forgotten, nobody can lead an id back to an address.
+    """
+    days = [time_us // _DAY_US for time_us in times_us]
+    keys = {day: salts.of(day) for day in set(days)}
+    return [
+        blake2b(
+            f"{site_id}\0{day}\0{ip}\0{user_agent}".encode(), key=keys[day], digest_size=16
+        ).hexdigest()
+        for day, ip, user_agent in zip(days, ips, user_agents, strict=True)
+    ]

@@ -1,0 +1,95 @@
+"""The way in: raw events of a tenant are validated, enriched, committed, and acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from footfall.accounts.model import Site
+from footfall.ingest.api_requests import api_request_batch
+from footfall.ingest.dedup import checked_idempotency_key
+from footfall.ingest.enrich.visitors import SaltKeeper
+from footfall.ingest.model import (
+    BrowserContext,
+    CommitOutcome,
+    EventBatch,
+    IngestResult,
+    RawColumns,
+    RejectedEvent,
+)
+from footfall.ingest.ports import GeoSource, SaltSource
+from footfall.ingest.web_events import web_event_batch
+
+
+class Committer(Protocol):
+    """Makes batches durable; `GroupCommitter` is the one."""
+
+    async def commit(self, batch: EventBatch) -> CommitOutcome: ...
+
+
+def system_clock_us() -> int:
+    """Return the time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class IngestService:
+    """Takes events of all kinds.
+
+    Both methods store the good events of a batch and list the bad ones; when they return, what was
+    accepted is durable. They raise InvalidEventsError if no event is good, TooLargeError for too
+    many, InvalidInputError for a bad Idempotency-Key, OverloadedError when too much waits, and
+    UnavailableError if a store does not answer; in each case nothing was stored.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        salts: SaltSource,
+        geo: GeoSource,
+        clock: Callable[[], int] = system_clock_us,
+    ) -> None:
+        """`clock` returns the time in microseconds since the epoch."""
+        self._committer = committer
+        self._salts = SaltKeeper(salts)
+        self._geo = geo
+        self._clock = clock
+
+    async def ingest_api_requests(
+        self, application_id: str, columns: RawColumns, idempotency_key: str | None = None
+    ) -> IngestResult:
+        """Store API requests of an application; fields as in `API_REQUEST_FIELDS`."""
+        batch, rejected = api_request_batch(
+            application_id, columns, checked_idempotency_key(idempotency_key), self._clock()
+        )
+        return await self._commit(batch, rejected)
+
+    async def ingest_web(
+        self,
+        site: Site,
+        columns: RawColumns,
+        idempotency_key: str | None = None,
+        browser: BrowserContext | None = None,
+    ) -> IngestResult:
+        """Store web events of a site; fields as in `WEB_EVENT_FIELDS`.
+
+        With `browser`, the events come from one: their time, visitor, user agent and address are
+        those of the request, and each page's host must be the site's.
+        """
+        key = checked_idempotency_key(idempotency_key)
+        now_us = self._clock() if browser is None else browser.received_us
+        batch, rejected = web_event_batch(
+            site,
+            columns,
+            idempotency_key=key,
+            browser=browser,
+            salts=await self._salts.salts(now_us),
+            geo=self._geo,
+            now_us=now_us,
+        )
+        return await self._commit(batch, rejected)
+
+    async def _commit(self, batch: EventBatch, rejected: Sequence[RejectedEvent]) -> IngestResult:
+        outcome = await self._committer.commit(batch)
+        duplicates = len(outcome.duplicate_rows)
+        return IngestResult(len(batch) - duplicates, duplicates, rejected)
