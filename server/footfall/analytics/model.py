@@ -1,0 +1,150 @@
+"""Questions and answers, as frozen values: equal by value, so they are cache keys and test
+expectations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+
+class ApiRequestField(StrEnum):
+    """The fields of an API request that group and filter a time series."""
+
+    CONSUMER_ID = "consumer_id"
+    METHOD = "method"
+    URL = "url"
+    FUNCTION = "function"
+    STATUS_CODE = "status_code"
+
+
+@dataclass(frozen=True, slots=True)
+class Granularity:
+    """Buckets of `seconds`, one of which starts at `offset_s` after the Unix epoch."""
+
+    seconds: int
+    offset_s: int = 0
+
+    def floor(self, time_s: int) -> int:
+        """Return the start of the bucket that holds the second."""
+        return (time_s - self.offset_s) // self.seconds * self.seconds + self.offset_s
+
+    def ceil(self, time_s: int) -> int:
+        """Return the first bucket start that is not before the second."""
+        return -((self.offset_s - time_s) // self.seconds) * self.seconds + self.offset_s
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """How response times become one number; `percentile` is from 1 to 99 and set for `percentile`
+    only.
+    """
+
+    function: Literal["count", "mean", "min", "max", "sum", "percentile"]
+    percentile: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeseriesQuery:
+    """One question about an application's API requests over [start_s, end_s), already widened to
+    whole buckets.
+    """
+
+    application_id: str
+    start_s: int
+    end_s: int
+    granularity: Granularity | None
+    aggregation: Aggregation
+    group: ApiRequestField | None
+    #: Alternatives a field, by field; all fields must match. A missing value matches "".
+    include: tuple[tuple[ApiRequestField, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The points of one group in time order: bucket starts in epoch seconds, and a value for
+    each.
+    """
+
+    key: str
+    times: Sequence[int]
+    values: Sequence[int] | Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequestRow:
+    """A stored API request; `data` is JSON text or ""."""
+
+    seq: int
+    event_id: str
+    ts_us: int
+    consumer_id: str
+    method: str
+    url: str
+    function: str
+    status_code: int | None
+    response_us: int
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount:
+    """Active users of one (medium, source, detail); detail is a search host, a campaign or ""."""
+
+    medium: str
+    source: str
+    detail: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LivePage:
+    host: str
+    path: str
+    title: str
+    og_image: str
+    active: int
+    pageviews_today: int
+    sources: Sequence[SourceCount]
+
+    def __hash__(self) -> int:
+        # Of what tells pages apart: all sources would cost more than what is looked up by it.
+        return hash((self.path, self.active, self.pageviews_today))
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCounts:
+    """What live state knows of a site at one moment; every number is exact."""
+
+    active: int
+    pageviews_today: int
+    visitors_today: int
+    devices: Mapping[str, int]
+    countries: Mapping[str, int]
+    cities: Mapping[str, int]
+    sources: Sequence[SourceCount]
+    #: The pages with most active users, at most 50.
+    pages: Sequence[LivePage]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """What live state needs of a counted page view or heartbeat."""
+
+    visitor_id: str
+    ts_ms: int
+    #: Days since the epoch of the site's local date.
+    local_day: int
+    pageview: bool
+    host: str
+    path: str
+    title: str
+    og_image: str
+    medium: str
+    source: str
+    detail: str
+    country: str
+    city: str
+    device: str

@@ -1,0 +1,78 @@
+"""What the way out needs of the stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from footfall.analytics.model import (
+    ApiRequestRow,
+    LiveCounts,
+    LiveEvent,
+    Series,
+    TimeseriesQuery,
+)
+
+
+class EventReader(Protocol):
+    """Reads committed events.
+
+    `timeout_s` bounds the engine's work: past it, or when the awaiting task is cancelled, the
+    engine is interrupted and DeadlineError (or the cancellation) is raised. UnavailableError if
+    the store does not answer.
+    """
+
+    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
+        """Return a series a group, by key, each with at least one point; no rows, no series."""
+
+    async def api_requests(
+        self,
+        application_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[ApiRequestRow]:
+        """Return rows of the range with after_seq < seq <= through_seq, by seq, at most
+        `rows_max`.
+        """
+
+    async def last_seq(self, timeout_s: float) -> int:
+        """Return the highest sequence number committed so far; 0 for an empty store."""
+
+    async def ping(self, timeout_s: float) -> None:
+        """Raise UnavailableError unless the store answers."""
+
+
+class LiveHistory(Protocol):
+    """Reads what live state is rebuilt from; excluded events are left out. Runs up to
+    `through_seq`, inclusive.
+    """
+
+    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
+        """Return the sites with a page view or heartbeat since then."""
+
+    async def recent_events(
+        self, site_id: str, since_us: int, through_seq: int
+    ) -> Sequence[LiveEvent]:
+        """Return page views and heartbeats since then, in commit order."""
+
+    async def day_pageviews(
+        self, site_id: str, local_day: int, through_seq: int
+    ) -> Sequence[tuple[str, str, int]]:
+        """Return (host, path, page views) of every page with a view on the local day."""
+
+    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
+        """Return the distinct visitors with a page view on the local day."""
+
+
+class LiveState(Protocol):
+    """Reads and moves live state. Raises UnavailableError (REDIS_UNAVAILABLE) if it cannot be had
+    or is stale.
+    """
+
+    async def snapshot(self, site_id: str, now_ms: int, local_day: int) -> LiveCounts: ...
+    async def ping(self) -> None: ...
