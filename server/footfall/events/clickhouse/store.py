@@ -1,0 +1,322 @@
+"""The event store on ClickHouse.
+
+ClickHouse has no transactions, so the order of a commit's inserts carries its meaning: pages
+first, which do no harm by themselves, then the events, whose insert is the commit point. The
+rollups are views that the same insert feeds. A commit that fails half-way is taken out again
+before the next one, since its callers have been told that nothing was stored.
+
+One server writes to a database: the sequence numbers, and what is known of duplicates and visits,
+are in its memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    String,
+    column,
+    delete,
+    insert,
+    literal_column,
+    select,
+    table,
+    tuple_,
+)
+from sqlalchemy.engine import URL
+
+from footfall.analytics.model import ApiRequestRow, LiveEvent, Series, TimeseriesQuery
+from footfall.events import statements
+from footfall.events.clickhouse.driver import Driver, EmbeddedDriver, ServerDriver, compile_sql
+from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
+from footfall.events.migrations import pending_migrations
+from footfall.events.ports import Clock, time_us
+from footfall.events.reading import ReadPool
+from footfall.events.rollups import ROLLUPS
+from footfall.events.tables import SLOT_US, TABLES, TENANT_COLUMN, pages, web_events
+from footfall.events.visits import Span, StoredView
+from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Page
+
+T = TypeVar("T")
+
+_READERS: Final = 4
+#: LiveHistory's methods bring no deadline of their own.
+_HISTORY_TIMEOUT_S: Final = 60.0
+#: Values in one IN list, which keeps a statement well under the parser's limit of 256 KiB.
+_LIST_MAX: Final = 300
+
+_migrations: Final = table(
+    "schema_migrations",
+    column("version", BigInteger),
+    column("name", String),
+    column("applied_us", BigInteger),
+)
+
+
+def open_clickhouse(url: URL, *, clock: Clock = time_us) -> ClickHouseStore:
+    """Open the store of a `clickhouse://`, `clickhouses://` or `chdb://` URL."""
+    kind = EmbeddedDriver if url.drivername == "chdb" else ServerDriver
+    return ClickHouseStore(kind.connect(url), clock=clock)
+
+
+class ClickHouseStore:
+    """An EventStore in a ClickHouse database."""
+
+    def __init__(self, driver: Driver, *, clock: Clock = time_us) -> None:
+        """Bring the schema up to date, and load what the writer remembers.
+
+        Raises UnavailableError if the server does not answer, or if the database was written by
+        a newer version.
+        """
+        self._driver = driver
+        self._clock = clock
+        self._pool = ReadPool(_READERS)
+        #: A commit that failed and may have been stored, in part or whole.
+        self._doubtful: WriteSet | None = None
+        self._writer = Writer(self, clock)
+        try:
+            self._migrate()
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """See EventStore.close."""
+        self._pool.close()
+        self._driver.close()
+
+    # The way in.
+
+    def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
+        """See EventWriter.commit."""
+        if self._doubtful is not None:
+            self._take_out(self._doubtful)
+            self._doubtful = None
+        return self._writer.commit(batches)
+
+    def stored(self, lookup: Lookup) -> Bools:
+        """See WriterEngine.stored."""
+        target = TABLES[lookup.table].c
+        identity = (target.ts_us, target.key_hi, target.key_lo)
+        rows: dict[str, dict[tuple[int, int, int], int]] = defaultdict(dict)
+        wanted = zip(
+            lookup.ts_us.tolist(), lookup.keys.hi.tolist(), lookup.keys.lo.tolist(), strict=True
+        )
+        for row, (tenant, key) in enumerate(zip(lookup.tenants, wanted, strict=True)):
+            rows[tenant][key] = row
+        found = np.zeros(len(lookup.ts_us), dtype=np.bool_)
+        for tenant, mine in rows.items():
+            for keys in _in_lists(mine):
+                statement = select(*identity).where(
+                    target[TENANT_COLUMN[lookup.table]] == tenant, tuple_(*identity).in_(keys)
+                )
+                for key in self._driver.rows(compile_sql(statement)):
+                    found[mine[tuple(key)]] = True
+        return found
+
+    def views_around(self, spans: Sequence[Span]) -> list[StoredView]:
+        """See WriterEngine.views_around."""
+        found = []
+        by_visitor = {span.visitor: span for span in spans}
+        for visitors in _in_lists(by_visitor):
+            mine = [by_visitor[visitor] for visitor in visitors]
+            statement = statements.views_between(
+                min(span.low_us for span in mine), max(span.high_us for span in mine)
+            ).where(tuple_(web_events.c.site_id, web_events.c.visitor_id).in_(visitors))
+            for row in self._driver.rows(compile_sql(statement)):
+                view = StoredView(*row)
+                span = by_visitor[view.site_id, view.visitor_id]
+                if span.low_us <= view.ts_us <= span.high_us:
+                    found.append(view)
+        return found
+
+    def stored_pages(self, page_ids: Sequence[int]) -> dict[int, Page]:
+        """See WriterEngine.stored_pages."""
+        found = {}
+        for ids in _in_lists(page_ids):
+            statement = select(pages.c.page_id, *statements.PAGE_COLUMNS).where(
+                pages.c.page_id.in_(ids)
+            )
+            for page_id, *texts in self._driver.rows(compile_sql(statement)):
+                found[page_id] = Page(*texts)
+        return found
+
+    def write(self, rows: WriteSet) -> None:
+        """See WriterEngine.write."""
+        # Made for each attempt: sequence numbers are used again after a failed commit, and with
+        # an old token ClickHouse would take the new rows for the old ones.
+        token = uuid.uuid4().hex
+        if rows.pages:
+            self._driver.insert(pages.name, rows.pages_arrow, token)
+        self._doubtful = rows
+        for name, arrow in rows.tables.items():
+            plain = [
+                part.cast(pa.string()) if pa.types.is_dictionary(part.type) else part
+                for part in arrow.columns
+            ]
+            self._driver.insert(name.value, pa.table(plain, arrow.column_names), token)
+        self._doubtful = None
+
+    def _take_out(self, rows: WriteSet) -> None:
+        """Remove what a failed commit may have left.
+
+        Its share in the rollups is not known, so those of its keys are counted again.
+        """
+        for name in rows.tables:
+            seq = TABLES[name].c.seq
+            gone = delete(TABLES[name]).where(seq > self._writer.last_seq)
+            self._driver.command(compile_sql(gone))
+        events = rows.tables.get(EventTable.WEB_EVENTS)
+        if events is None:
+            return
+        touched: list[set[tuple[Any, ...]]] = [_slots(events), _page_days(events)]
+        for rollup, keys in zip(ROLLUPS, touched, strict=True):
+            target = rollup.table
+            names = target.columns.keys()
+            for some in _in_lists(keys):
+                theirs = tuple_(*(target.c[name] for name in rollup.keys)).in_(some)
+                self._driver.command(compile_sql(delete(target).where(theirs)))
+                counts = rollup.counts(tuple_(*rollup.keys.values()).in_(some))
+                self._driver.command(compile_sql(insert(target).from_select(names, counts)))
+
+    # At start.
+
+    def _migrate(self) -> None:
+        self._driver.command(
+            "CREATE TABLE IF NOT EXISTS schema_migrations "
+            "(version Int64, name String, applied_us Int64) ENGINE = MergeTree ORDER BY version"
+        )
+        applied = self._driver.rows(compile_sql(select(_migrations.c.version)))
+        for migration in pending_migrations("clickhouse", {version for (version,) in applied}):
+            for statement in migration.statements:
+                self._driver.command(statement)
+            done = {
+                "version": pa.array([migration.version], pa.int64()),
+                "name": [migration.name],
+                "applied_us": pa.array([self._clock()], pa.int64()),
+            }
+            self._driver.insert(_migrations.name, pa.table(done), uuid.uuid4().hex)
+
+    def _load(self) -> None:
+        now_us = self._clock()
+        keys: list[tuple[Keys, Int64s]] = []
+        for target in TABLES.values():
+            found = self._driver.arrow(
+                compile_sql(statements.keys_since(target, now_us - WINDOW_US))
+            )
+            hi, lo, received_us = (part.to_numpy() for part in found.columns)
+            keys.append((Keys(hi, lo), received_us))
+        since_us = now_us - MIRROR_US
+        latest = self._driver.rows(compile_sql(statements.latest_views(since_us)))
+        ((seq,),) = self._driver.rows(compile_sql(statements.last_seq()))
+        self._writer.remember(
+            int(seq), keys, since_us, {(site, who): at for site, who, at in latest}
+        )
+
+    # The ways out.
+
+    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
+        """See EventReader.timeseries."""
+        statement = statements.timeseries(query)
+        return await self._read(statement, lambda rows: statements.series(query, rows), timeout_s)
+
+    async def api_requests(
+        self,
+        application_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[ApiRequestRow]:
+        """See EventReader.api_requests."""
+        statement = statements.api_request_page(
+            application_id, start_us, end_us, after_seq, through_seq, rows_max
+        )
+        return await self._read(statement, _each(statements.api_request_row), timeout_s)
+
+    async def last_seq(self, timeout_s: float) -> int:
+        """See EventReader.last_seq."""
+        return await self._read(statements.last_seq(), lambda rows: int(rows[0][0]), timeout_s)
+
+    async def ping(self, timeout_s: float) -> None:
+        """See EventReader.ping."""
+        await self._read(select(literal_column("1")), list, timeout_s)
+
+    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
+        """See LiveHistory.active_sites."""
+        return await self._read(statements.active_sites(since_us, through_seq), _each(_first))
+
+    async def recent_events(
+        self, site_id: str, since_us: int, through_seq: int
+    ) -> Sequence[LiveEvent]:
+        """See LiveHistory.recent_events."""
+        statement = statements.recent_events(site_id, since_us, through_seq)
+        return await self._read(statement, _each(statements.live_event))
+
+    async def day_pageviews(
+        self, site_id: str, local_day: int, through_seq: int
+    ) -> Sequence[tuple[str, str, int]]:
+        """See LiveHistory.day_pageviews."""
+        counts = statements.day_pageviews(site_id, local_day, through_seq)
+        return await self._read(statements.with_paths(site_id, counts), _each(tuple))
+
+    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
+        """See LiveHistory.day_visitors."""
+        statement = statements.day_visitors(site_id, local_day, through_seq)
+        return await self._read(statement, _each(_first))
+
+    async def _read(
+        self,
+        statement: Select[Any],
+        shape: Callable[[list[Any]], T],
+        timeout_s: float = _HISTORY_TIMEOUT_S,
+    ) -> T:
+        query_id = uuid.uuid4().hex
+
+        def work() -> T:
+            sql = compile_sql(statement)
+            return shape(self._driver.rows(sql, query_id=query_id, timeout_s=timeout_s))
+
+        async def stop() -> None:
+            await asyncio.to_thread(self._driver.kill, query_id)
+
+        return await self._pool.run(work, stop, timeout_s)
+
+
+def _each(shape: Callable[[Any], T]) -> Callable[[list[Any]], list[T]]:
+    return lambda rows: [shape(row) for row in rows]
+
+
+def _first(row: Any) -> Any:
+    return row[0]
+
+
+def _in_lists(values: Iterable[T]) -> Iterator[list[T]]:
+    """Split values into lists that a statement may hold."""
+    iterator = iter(values)
+    while some := list(islice(iterator, _LIST_MAX)):
+        yield some
+
+
+def _slots(events: pa.Table) -> set[tuple[Any, ...]]:
+    sites, times = events["site_id"].to_pylist(), events["ts_us"].to_pylist()
+    return {(site, at_us // SLOT_US * SLOT_US) for site, at_us in zip(sites, times, strict=True)}
+
+
+def _page_days(events: pa.Table) -> set[tuple[Any, ...]]:
+    columns = [events[name].to_pylist() for name in ("site_id", "local_day", "page_id")]
+    return set(zip(*columns, strict=True))

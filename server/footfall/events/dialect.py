@@ -1,0 +1,112 @@
+"""The constructs that engines write differently, each with one rendering an engine.
+
+Everything else in a statement is plain SQLAlchemy Core. DuckDB is the reference: a rendering for
+ClickHouse returns the same values, in the same types.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Double, literal_column
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
+
+#: The names under which the engines' SQLAlchemy dialects go.
+DUCKDB: Final = "duckdb"
+CLICKHOUSE: Final = "clickhousedb"
+
+
+class int_divide(FunctionElement[int]):  # noqa: N801 - functions have lower-case names in SQL
+    """`int_divide(a, b)`: the quotient of two integers without its fraction; a >= 0, b > 0."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "int_divide"
+
+
+class exact_sum(FunctionElement[int]):  # noqa: N801
+    """`exact_sum(x)`: the sum of integers in 128 bits, so that it cannot overflow."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "exact_sum"
+
+
+class exact_mean(FunctionElement[float]):  # noqa: N801
+    """`exact_mean(x)`: the sum of integers, exact, divided by their number."""
+
+    type = Double()
+    inherit_cache = True
+    name = "exact_mean"
+
+
+class quantile(FunctionElement[float]):  # noqa: N801
+    """`quantile(x, literal)`: the exact quantile, linearly interpolated between neighbours.
+
+    Build it with `exact_quantile`: engines want the level as a literal.
+    """
+
+    type = Double()
+    inherit_cache = True
+    name = "quantile"
+
+
+def exact_quantile(column: ColumnElement[Any], percent: int) -> quantile:
+    """Return the quantile of a column at a whole percentage from 1 to 99."""
+    return quantile(column, literal_column(f"{percent / 100:.2f}"))
+
+
+def _arguments(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> list[str]:
+    return [compiler.process(clause, **kw) for clause in element.clauses]
+
+
+@compiles(int_divide, DUCKDB)
+def _int_divide_duckdb(element: int_divide, compiler: SQLCompiler, **kw: Any) -> str:
+    a, b = _arguments(element, compiler, **kw)
+    return f"(({a}) // {b})"
+
+
+@compiles(int_divide, CLICKHOUSE)
+def _int_divide_clickhouse(element: int_divide, compiler: SQLCompiler, **kw: Any) -> str:
+    a, b = _arguments(element, compiler, **kw)
+    return f"intDiv({a}, {b})"
+
+
+@compiles(exact_sum, DUCKDB)
+def _exact_sum_duckdb(element: exact_sum, compiler: SQLCompiler, **kw: Any) -> str:
+    (x,) = _arguments(element, compiler, **kw)
+    return f"sum({x})"
+
+
+@compiles(exact_sum, CLICKHOUSE)
+def _exact_sum_clickhouse(element: exact_sum, compiler: SQLCompiler, **kw: Any) -> str:
+    (x,) = _arguments(element, compiler, **kw)
+    return f"sum(toInt128({x}))"
+
+
+@compiles(exact_mean, DUCKDB)
+def _exact_mean_duckdb(element: exact_mean, compiler: SQLCompiler, **kw: Any) -> str:
+    (x,) = _arguments(element, compiler, **kw)
+    return f"avg({x})"
+
+
+@compiles(exact_mean, CLICKHOUSE)
+def _exact_mean_clickhouse(element: exact_mean, compiler: SQLCompiler, **kw: Any) -> str:
+    # avg() sums 64-bit integers in 64 bits and wraps around.
+    (x,) = _arguments(element, compiler, **kw)
+    return f"(toFloat64(sum(toInt128({x}))) / count())"
+
+
+@compiles(quantile, DUCKDB)
+def _quantile_duckdb(element: quantile, compiler: SQLCompiler, **kw: Any) -> str:
+    x, level = _arguments(element, compiler, **kw)
+    return f"quantile_cont({x}, {level})"
+
+
+@compiles(quantile, CLICKHOUSE)
+def _quantile_clickhouse(element: quantile, compiler: SQLCompiler, **kw: Any) -> str:
+    x, level = _arguments(element, compiler, **kw)
+    return f"quantileExactInclusive({level})({x})"

@@ -1,0 +1,1 @@
+"""The event store on DuckDB, embedded in the server's process."""

@@ -1,0 +1,227 @@
+"""A DuckDB file: connections, interrupts, and recovery from faults of the disk.
+
+DuckDB gives up on an open database after a fault that leaves it unsure of its file (a checkpoint
+on a full disk, say): every call fails until all connections are closed and the file is opened
+again. This module does that by itself, and turns driver errors into the service's own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import duckdb
+import structlog
+from duckdb_sqlalchemy import Dialect
+from sqlalchemy.sql.elements import ClauseElement
+
+from footfall.errors import InvalidInputError, UnavailableError
+from footfall.events.reading import ReadPool
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+_THREADS: Final = 2
+_READERS: Final = 4
+#: The write-ahead log is folded into the file by `checkpoint`; this is only how large it may
+#: grow while that keeps failing.
+_WAL_BYTES_MAX: Final = 1 << 30
+#: How long to leave a database alone that could not be opened again.
+_REOPEN_PAUSE_S: Final = 0.5
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+_dialect: Final = Dialect(paramstyle="numeric_dollar")
+
+
+def compile_sql(statement: ClauseElement) -> tuple[str, list[Any]]:
+    """Return a statement's text for DuckDB and its parameters."""
+    compiled = statement.compile(dialect=_dialect, compile_kwargs={"render_postcompile": True})
+    names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
+    return str(compiled), [compiled.params[name] for name in names]
+
+
+class _Reading:
+    """A read under way: what there is to interrupt."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self.stopped = False
+
+    def start(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        with self._lock:
+            self._cursor = cursor
+            if self.stopped:
+                raise UnavailableError("The event store stopped the query.")
+
+    def finish(self) -> None:
+        with self._lock:
+            self._cursor = None
+
+    def interrupt(self) -> None:
+        with self._lock:
+            self.stopped = True
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+
+class DuckDBEngine:
+    """An open DuckDB file that opens itself again when it has to."""
+
+    def __init__(self, path: str, memory_mb: int) -> None:
+        """Open or create the file.
+
+        Raises UnavailableError if another process has it, or it cannot be read or made.
+        """
+        self._path = path
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_mb}MiB",
+            "threads": _THREADS,
+            "checkpoint_threshold": f"{_WAL_BYTES_MAX}B",
+            # Insertion order is given by `seq`; not having to keep it saves memory in scans.
+            "preserve_insertion_order": False,
+        }
+        self._pool = ReadPool(_READERS)
+        self._readings: set[_Reading] = set()
+        #: Guards the root connection and the number of cursors that are open on it.
+        self._state = threading.Condition()
+        self._cursors = 0
+        self._broken = False
+        self._closed = False
+        self._reopen_after = 0.0
+        self._root: duckdb.DuckDBPyConnection | None = None
+        with translated("open"):
+            self._root = self._connect()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        return duckdb.connect(self._path, config=self._config)
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection to this thread, with driver errors translated."""
+        with translated("use", self._note_fault):
+            cursor = self._lend()
+            try:
+                yield cursor
+            finally:
+                self._take_back(cursor)
+
+    def _lend(self) -> duckdb.DuckDBPyConnection:
+        with self._state:
+            if self._closed:
+                raise UnavailableError("The event store is closed.")
+            if self._broken:
+                self._reopen()
+            if self._root is None:
+                raise UnavailableError("The event store does not answer.")
+            cursor = self._root.cursor()
+            self._cursors += 1
+            return cursor
+
+    def _take_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        try:
+            cursor.close()
+        finally:
+            with self._state:
+                self._cursors -= 1
+                self._state.notify_all()
+
+    def _note_fault(self, error: duckdb.Error) -> None:
+        if isinstance(error, (duckdb.FatalException, duckdb.InternalException)):
+            with self._state:
+                self._broken = True
+
+    def _reopen(self) -> None:
+        """Open the file again; the state's lock is held."""
+        if time.monotonic() < self._reopen_after:
+            raise UnavailableError("The event store is recovering from a fault.")
+        self._reopen_after = time.monotonic() + _REOPEN_PAUSE_S
+        # As long as one connection is open, opening the file returns the broken database.
+        self.interrupt_reads()
+        if not self._state.wait_for(lambda: self._cursors == 0, _REOPEN_PAUSE_S):
+            raise UnavailableError("The event store is recovering from a fault.")
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+        self._root = self._connect()
+        self._broken = False
+        _log.warning("event store opened again")
+
+    def wal_bytes(self) -> int:
+        """Return the size of the write-ahead log."""
+        try:
+            return Path(f"{self._path}.wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def interrupt_reads(self) -> None:
+        """Make all reads under way fail."""
+        for reading in tuple(self._readings):
+            reading.interrupt()
+
+    async def read(self, work: Callable[[duckdb.DuckDBPyConnection], T], timeout_s: float) -> T:
+        """Run work on a connection in another thread; see ReadPool.run."""
+        reading = _Reading()
+
+        async def stop() -> None:
+            reading.interrupt()
+
+        return await self._pool.run(lambda: self._run(reading, work), stop, timeout_s)
+
+    def _run(self, reading: _Reading, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        self._readings.add(reading)
+        try:
+            with self.cursor() as cursor:
+                reading.start(cursor)
+                try:
+                    return work(cursor)
+                finally:
+                    reading.finish()
+        finally:
+            self._readings.discard(reading)
+
+    def close(self) -> None:
+        """Stop all reads and close the file."""
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+        self._pool.close()
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_S
+        with self._state:
+            while self._cursors and time.monotonic() < deadline:
+                self.interrupt_reads()
+                self._state.wait(0.02)
+            if self._root is not None:
+                self._root.close()
+                self._root = None
+
+
+@contextmanager
+def translated(doing: str, noted: Callable[[duckdb.Error], None] | None = None) -> Iterator[None]:
+    """Turn driver errors into UnavailableError; the whole of them goes to the log only."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        # Whoever has run out of time is not waiting any more: this is the store itself, going.
+        raise UnavailableError("The event store stopped the query.") from error
+    except (duckdb.DataError, duckdb.IntegrityError) as error:
+        _log.error("event store refused a value", doing=doing, error=repr(error))
+        raise InvalidInputError("A batch holds a value that does not fit its column.") from error
+    except (duckdb.Error, OSError) as error:
+        if noted is not None and isinstance(error, duckdb.Error):
+            noted(error)
+        _log.error("event store failed", doing=doing, error=repr(error))
+        message = (
+            "The event store cannot be opened: another process may have it open, or its "
+            "directory may not be writable."
+            if doing == "open"
+            else "The event store does not answer."
+        )
+        raise UnavailableError(message) from error

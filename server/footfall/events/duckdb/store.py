@@ -1,0 +1,437 @@
+"""The event store on DuckDB: one file, one transaction a commit.
+
+A commit appends rows and nothing else, apart from new pages. What makes reads fast is done
+between commits: every 50,000 rows the page views are folded into the rollups, and the
+write-ahead log is folded into the file once it is large. Both are transactions of their own, so
+that a failure there is not a failure to store events, and is tried again later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import structlog
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    String,
+    Table,
+    and_,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+    update,
+)
+from sqlalchemy.sql.elements import ClauseElement
+
+from footfall.analytics.model import ApiRequestRow, LiveEvent, Series, TimeseriesQuery
+from footfall.errors import FootfallError, UnavailableError
+from footfall.events import statements
+from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
+from footfall.events.duckdb.engine import DuckDBEngine, compile_sql
+from footfall.events.migrations import pending_migrations
+from footfall.events.ports import Clock, time_us
+from footfall.events.rollups import ROLLUPS, Rollup
+from footfall.events.tables import TABLES, TENANT_COLUMN, pages, web_events
+from footfall.events.visits import Span, StoredView
+from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
+from footfall.ingest.model import CommitOutcome, EventBatch, Page
+
+_log = structlog.get_logger(__name__)
+
+_FOLD_ROWS: Final = 50_000
+#: At this size of the write-ahead log a checkpoint stalls the writer for 0.2 s.
+_CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
+_CHECKPOINT_PAUSE_S: Final = 5.0
+#: LiveHistory's methods bring no deadline of their own.
+_HISTORY_TIMEOUT_S: Final = 60.0
+
+_folded: Final = table("folded", column("through_seq", BigInteger))
+_migrations: Final = table(
+    "schema_migrations",
+    column("version", BigInteger),
+    column("name", String),
+    column("applied_us", BigInteger),
+)
+
+#: Arrow tables that a statement reads go by this name.
+_INCOMING: Final = "incoming"
+
+Connection = duckdb.DuckDBPyConnection
+
+
+class DuckDBStore:
+    """An EventStore in a DuckDB file."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        memory_mb: int = 384,
+        clock: Clock = time_us,
+        fold_rows: int = _FOLD_ROWS,
+    ) -> None:
+        """Open the file, bring its schema up to date, and load what the writer remembers.
+
+        Raises UnavailableError if the file cannot be opened or was written by a newer version.
+        """
+        self._clock = clock
+        self._fold_rows = fold_rows
+        self._engine = DuckDBEngine(path, memory_mb)
+        # Whether the last commit may have been stored although it failed.
+        self._doubtful = False
+        self._folded_seq = 0
+        self._checkpoint_after = 0.0
+        self._writer = Writer(self, clock)
+        try:
+            with self._engine.cursor() as connection:
+                self._migrate(connection)
+                self._load(connection)
+        except BaseException:
+            self._engine.close()
+            raise
+
+    def close(self) -> None:
+        """See EventStore.close."""
+        self._engine.close()
+
+    # The way in.
+
+    def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
+        """See EventWriter.commit."""
+        if self._doubtful:
+            self._settle()
+        outcomes = self._writer.commit(batches)
+        self._tend()
+        return outcomes
+
+    def stored(self, lookup: Lookup) -> Bools:
+        """See WriterEngine.stored."""
+        target = TABLES[lookup.table]
+        tenant = target.c[TENANT_COLUMN[lookup.table]]
+        wanted = table(
+            _INCOMING,
+            column("row"),
+            column("tenant"),
+            column("ts_us"),
+            column("key_hi"),
+            column("key_lo"),
+        ).c
+        # The range is implied by the join; stated, it lets whole blocks be skipped.
+        statement = select(wanted.row).where(
+            tenant == wanted.tenant,
+            target.c.ts_us == wanted.ts_us,
+            # As expressions, so that DuckDB does not hand a filter on them down into the Arrow
+            # table: pyarrow's integers there end at 2^63 - 1, and the query would fail.
+            target.c.key_hi == func.xor(wanted.key_hi, literal_column("0::UBIGINT")),
+            target.c.key_lo == func.xor(wanted.key_lo, literal_column("0::UBIGINT")),
+            target.c.ts_us.between(int(lookup.ts_us.min()), int(lookup.ts_us.max())),
+        )
+        incoming = pa.table(
+            {
+                "row": np.arange(len(lookup.ts_us)),
+                "tenant": pa.array(lookup.tenants, pa.string()),
+                "ts_us": lookup.ts_us,
+                "key_hi": lookup.keys.hi,
+                "key_lo": lookup.keys.lo,
+            }
+        )
+        found = np.zeros(len(lookup.ts_us), dtype=np.bool_)
+        with self._engine.cursor() as connection:
+            found[_run(connection, statement, incoming).fetchnumpy()["row"]] = True
+        return found
+
+    def views_around(self, spans: Sequence[Span]) -> list[StoredView]:
+        """See WriterEngine.views_around."""
+        wanted = table(
+            _INCOMING,
+            column("site_id"),
+            column("visitor_id"),
+            column("low_us"),
+            column("high_us"),
+        ).c
+        view = web_events.c
+        # The range is implied by the join; stated, it lets whole blocks be skipped.
+        low_us, high_us = min(s.low_us for s in spans), max(s.high_us for s in spans)
+        statement = statements.views_between(low_us, high_us).where(
+            view.site_id == wanted.site_id,
+            view.visitor_id == wanted.visitor_id,
+            view.ts_us.between(wanted.low_us, wanted.high_us),
+        )
+        incoming = pa.table(
+            {
+                "site_id": [span.visitor[0] for span in spans],
+                "visitor_id": [span.visitor[1] for span in spans],
+                "low_us": [span.low_us for span in spans],
+                "high_us": [span.high_us for span in spans],
+            }
+        )
+        with self._engine.cursor() as connection:
+            return [StoredView(*row) for row in _run(connection, statement, incoming).fetchall()]
+
+    def stored_pages(self, page_ids: Sequence[int]) -> dict[int, Page]:
+        """See WriterEngine.stored_pages."""
+        wanted = table(_INCOMING, column("page_id"))
+        statement = select(pages.c.page_id, *statements.PAGE_COLUMNS).where(
+            pages.c.page_id == wanted.c.page_id
+        )
+        incoming = pa.table({"page_id": pa.array(page_ids, pa.int64())})
+        with self._engine.cursor() as connection:
+            rows = _run(connection, statement, incoming).fetchall()
+        return {page_id: Page(*texts) for page_id, *texts in rows}
+
+    def write(self, rows: WriteSet) -> None:
+        """See WriterEngine.write."""
+        try:
+            with self._engine.cursor() as connection:
+                connection.execute("BEGIN")
+                try:
+                    for name, arrow in rows.tables.items():
+                        _append(connection, TABLES[name], arrow)
+                    if rows.pages:
+                        _replace_pages(connection, rows.pages_arrow)
+                except BaseException:
+                    _rollback(connection)
+                    raise
+                self._doubtful = True
+                connection.execute("COMMIT")
+                self._doubtful = False
+        except UnavailableError:
+            if not self._doubtful:
+                raise
+            # The fault may have come after the rows were safe. Only the file knows.
+            if not self._settle(rows.last_seq):
+                raise
+
+    def _settle(self, wanted_seq: int | None = None) -> bool:
+        """Find out what became of a commit that failed at its very end.
+
+        Returns whether the rows up to `wanted_seq` are stored. Without it, their callers have
+        been told that they are not, so they are taken out again. Raises UnavailableError while
+        the store cannot tell.
+        """
+        known_seq = self._writer.last_seq
+        with self._engine.cursor() as connection:
+            stored_seq = _last_seq(connection)
+            if wanted_seq is None and stored_seq > known_seq:
+                connection.execute("BEGIN")
+                for target in TABLES.values():
+                    _run(connection, delete(target).where(target.c.seq > known_seq))
+                connection.execute("COMMIT")
+        self._doubtful = False
+        return wanted_seq is not None and stored_seq >= wanted_seq
+
+    # Between commits.
+
+    def _tend(self) -> None:
+        """Fold and checkpoint when it is time; failures are logged and tried again later."""
+        try:
+            if self._writer.last_seq - self._folded_seq >= self._fold_rows:
+                self.fold()
+            if (
+                self._engine.wal_bytes() >= _CHECKPOINT_BYTES
+                and time.monotonic() >= self._checkpoint_after
+            ):
+                self._checkpoint_after = time.monotonic() + _CHECKPOINT_PAUSE_S
+                with self._engine.cursor() as connection:
+                    connection.execute("CHECKPOINT")
+                self._checkpoint_after = 0.0
+        except FootfallError as error:
+            _log.warning("upkeep of the event store failed", error=repr(error))
+
+    def fold(self) -> None:
+        """Add all page views that are not in the rollups yet to them; the writer's thread only."""
+        through_seq = self._writer.last_seq
+        with self._engine.cursor() as connection:
+            connection.execute("BEGIN")
+            try:
+                for rollup in ROLLUPS:
+                    _add_up(connection, rollup, self._folded_seq, through_seq)
+                _run(connection, update(_folded).values(through_seq=through_seq))
+                connection.execute("COMMIT")
+            except BaseException:
+                _rollback(connection)
+                raise
+        self._folded_seq = through_seq
+
+    # At start.
+
+    def _migrate(self, connection: Connection) -> None:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations "
+            "(version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_us BIGINT NOT NULL)"
+        )
+        rows = _run(connection, select(_migrations.c.version)).fetchall()
+        for migration in pending_migrations("duckdb", {version for (version,) in rows}):
+            connection.execute("BEGIN")
+            for statement in migration.statements:
+                connection.execute(statement)
+            done = insert(_migrations).values(
+                version=migration.version, name=migration.name, applied_us=self._clock()
+            )
+            _run(connection, done)
+            connection.execute("COMMIT")
+
+    def _load(self, connection: Connection) -> None:
+        now_us = self._clock()
+        ((self._folded_seq,),) = _run(connection, select(_folded.c.through_seq)).fetchall()
+        keys: list[tuple[Keys, Int64s]] = []
+        for target in TABLES.values():
+            found = _run(connection, statements.keys_since(target, now_us - WINDOW_US))
+            columns = found.fetchnumpy()
+            keys.append((Keys(columns["key_hi"], columns["key_lo"]), columns["received_us"]))
+        since_us = now_us - MIRROR_US
+        latest = _run(connection, statements.latest_views(since_us)).fetchall()
+        self._writer.remember(
+            _last_seq(connection), keys, since_us, {(site, who): at for site, who, at in latest}
+        )
+
+    # The ways out.
+
+    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
+        """See EventReader.timeseries."""
+        statement = statements.timeseries(query)
+        return await self._engine.read(
+            lambda connection: statements.series(query, _run(connection, statement).fetchall()),
+            timeout_s,
+        )
+
+    async def api_requests(
+        self,
+        application_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[ApiRequestRow]:
+        """See EventReader.api_requests."""
+        statement = statements.api_request_page(
+            application_id, start_us, end_us, after_seq, through_seq, rows_max
+        )
+        return await self._fetch(statement, statements.api_request_row, timeout_s)
+
+    async def last_seq(self, timeout_s: float) -> int:
+        """See EventReader.last_seq."""
+        return await self._engine.read(_last_seq, timeout_s)
+
+    async def ping(self, timeout_s: float) -> None:
+        """See EventReader.ping."""
+        await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
+
+    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
+        """See LiveHistory.active_sites."""
+        statement = statements.active_sites(since_us, through_seq)
+        return await self._fetch(statement, lambda row: row[0])
+
+    async def recent_events(
+        self, site_id: str, since_us: int, through_seq: int
+    ) -> Sequence[LiveEvent]:
+        """See LiveHistory.recent_events."""
+        statement = statements.recent_events(site_id, since_us, through_seq)
+        return await self._fetch(statement, statements.live_event)
+
+    async def day_pageviews(
+        self, site_id: str, local_day: int, through_seq: int
+    ) -> Sequence[tuple[str, str, int]]:
+        """See LiveHistory.day_pageviews."""
+        counts = statements.day_pageviews(site_id, local_day, through_seq)
+        return await self._fetch(statements.with_paths(site_id, counts), lambda row: row)
+
+    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
+        """See LiveHistory.day_visitors."""
+        statement = statements.day_visitors(site_id, local_day, through_seq)
+        return await self._fetch(statement, lambda row: row[0])
+
+    async def _fetch(
+        self,
+        statement: Select[Any],
+        shape: Callable[[Any], Any],
+        timeout_s: float = _HISTORY_TIMEOUT_S,
+    ) -> list[Any]:
+        return await self._engine.read(
+            lambda connection: [shape(row) for row in _run(connection, statement).fetchall()],
+            timeout_s,
+        )
+
+
+def _run(
+    connection: Connection, statement: ClauseElement, incoming: pa.Table | None = None
+) -> Connection:
+    """Run a statement, which may read an Arrow table under the name `incoming`."""
+    return _execute(connection, *compile_sql(statement), incoming)
+
+
+def _execute(
+    connection: Connection,
+    sql: str,
+    parameters: Sequence[Any],
+    incoming: pa.Table | None,  # noqa: ARG001 - DuckDB finds it by name in the caller's frame
+) -> Connection:
+    # Registering the table under the name instead takes longer than a small commit.
+    return connection.execute(sql, parameters)
+
+
+def _rollback(connection: Connection) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error as error:
+        # The fault that leads here is the one to tell of; a connection that is given back with a
+        # transaction open rolls it back.
+        _log.warning("rollback failed", error=repr(error))
+
+
+@cache
+def _append_sql(target: Table) -> str:
+    names = target.columns.keys()
+    source = table(_INCOMING, *(column(name) for name in names))
+    # An INSERT that returns something runs on one thread. On two, DuckDB prepares row groups for
+    # each of them, which takes twice the time for so few rows.
+    rows = insert(target).from_select(names, select(source))
+    return compile_sql(rows.returning(literal_column("1")))[0]
+
+
+def _append(connection: Connection, target: Table, rows: pa.Table) -> None:
+    _execute(connection, _append_sql(target), (), rows)
+
+
+def _replace_pages(connection: Connection, rows: pa.Table) -> None:
+    incoming = table(_INCOMING, column("page_id"))
+    known = pages.c.page_id.in_(select(incoming.c.page_id))
+    _run(connection, delete(pages).where(known), rows)
+    _append(connection, pages, rows)
+
+
+def _add_up(connection: Connection, rollup: Rollup, after_seq: int, through_seq: int) -> None:
+    """Add the counts of a range of rows to a rollup."""
+    seq = web_events.c.seq
+    counts = rollup.counts(seq > after_seq, seq <= through_seq)
+    delta = _run(connection, counts).to_arrow_table()
+    if not len(delta):
+        return
+    target = rollup.table
+    incoming = table(_INCOMING, *(column(name) for name in delta.column_names))
+    same = and_(*(target.c[name] == incoming.c[name] for name in rollup.keys))
+    grown = {name: target.c[name] + incoming.c[name] for name in ("pageviews", "visits")}
+    _run(connection, update(target).values(grown).where(same), delta)
+    by_key = [incoming.c[name] for name in rollup.keys]
+    new = select(incoming).where(~exists().where(same)).order_by(*by_key)
+    _run(connection, insert(target).from_select(delta.column_names, new), delta)
+
+
+def _last_seq(connection: Connection) -> int:
+    ((seq,),) = _run(connection, statements.last_seq()).fetchall()
+    return int(seq)

@@ -1,0 +1,29 @@
+"""What an event store is to the composition root, and what its parts share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from footfall.analytics.ports import EventReader, LiveHistory
+from footfall.ingest.ports import EventWriter
+
+#: Returns the time now, in microseconds since the epoch.
+Clock = Callable[[], int]
+
+
+def time_us() -> int:
+    """Return the system's time, in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class EventStore(EventWriter, EventReader, LiveHistory, Protocol):
+    """One engine, opened: the way in and all ways out.
+
+    `commit` belongs to one thread; the readers may be awaited from an event loop meanwhile, and
+    what each sees is a prefix of the commits.
+    """
+
+    def close(self) -> None:
+        """Interrupt what runs and let the engine go; closing twice is harmless."""

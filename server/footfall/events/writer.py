@@ -1,0 +1,228 @@
+"""What every engine's writer does the same: deduplicate, judge visits, number the rows.
+
+The engine stores what comes out of it in one go. Everything that is remembered between commits
+(keys, last page views, pages) changes only for rows that are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from footfall.events.batches import (
+    TableRows,
+    append,
+    corrections_arrow,
+    gather,
+    merge_page,
+    pages_arrow,
+)
+from footfall.events.dedup import WINDOW_US, Bools, Claim, DedupIndex, DedupTable, Int64s, Keys
+from footfall.events.ports import Clock
+from footfall.events.visits import Span, StoredView, Verdict, VisitMirror
+from footfall.ingest.model import (
+    CommitOutcome,
+    EventBatch,
+    EventTable,
+    Exclusion,
+    Page,
+    WebEventKind,
+)
+
+#: How far back the mirror of visitors is filled at start.
+MIRROR_US: Final = 60 * 60 * 1_000_000
+#: Pages whose stored state is remembered, so that they are not written again.
+_PAGES_MAX: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Rows to look for among the stored ones, by tenant, time and key."""
+
+    table: EventTable
+    tenants: Sequence[str]
+    ts_us: Int64s
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSet:
+    """All that one commit stores."""
+
+    tables: Mapping[EventTable, pa.Table]
+    #: Pages that are new or have changed, whole.
+    pages: Mapping[int, Page]
+    first_seq: int
+    last_seq: int
+
+    @property
+    def pages_arrow(self) -> pa.Table:
+        return pages_arrow(self.pages)
+
+
+class WriterEngine(Protocol):
+    """What the writer asks of an engine, on the writer's thread."""
+
+    def stored(self, lookup: Lookup) -> Bools:
+        """Say which of the rows are stored already."""
+
+    def views_around(self, spans: Sequence[Span]) -> list[StoredView]:
+        """Return the stored counted page views of visitors in their spans."""
+
+    def stored_pages(self, page_ids: Sequence[int]) -> dict[int, Page]:
+        """Return the pages that the store knows."""
+
+    def write(self, rows: WriteSet) -> None:
+        """Store everything durably, or raise and store nothing."""
+
+
+class Writer:
+    """An EventWriter on an engine; called from one thread at a time."""
+
+    def __init__(self, engine: WriterEngine, clock: Clock, index: DedupIndex | None = None) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._index = index or DedupTable()
+        self._mirror = VisitMirror()
+        self._pages: dict[int, Page] = {}
+        self.last_seq = 0
+
+    def remember(
+        self,
+        last_seq: int,
+        keys: Sequence[tuple[Keys, Int64s]],
+        views_since_us: int,
+        latest_us: dict[tuple[str, str], int],
+    ) -> None:
+        """Take over what the store holds, at start."""
+        self.last_seq = last_seq
+        for part, received_us in keys:
+            self._index.load(part, received_us)
+        self._mirror.load(views_since_us, latest_us)
+
+    def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
+        """See EventWriter.commit."""
+        gathered = gather(batches)
+        if not any(len(rows) for rows in gathered):
+            return [CommitOutcome((), self.last_seq) for _ in batches]
+        keys = Keys(
+            np.concatenate([rows.keys.hi for rows in gathered]),
+            np.concatenate([rows.keys.lo for rows in gathered]),
+        )
+        received_us = np.concatenate([rows.received_us for rows in gathered])
+        claim = self._index.claim(keys, received_us)
+        try:
+            fresh = self._fresh(gathered, claim)
+            verdict = self._store(gathered, fresh)
+        except BaseException:
+            self._index.undo(claim)
+            raise
+        if verdict is not None:
+            self._mirror.committed(verdict)
+        return self._outcomes(batches, gathered, fresh)
+
+    def _fresh(self, gathered: Sequence[TableRows], claim: Claim) -> list[Bools]:
+        """Return which rows of each table are to be stored."""
+        ends = np.cumsum([len(rows) for rows in gathered])[:-1]
+        fresh = np.split(claim.fresh.copy(), ends)
+        for rows, new in zip(gathered, fresh, strict=True):
+            # The index forgets after a day, and an old log may come again at any time: what is
+            # older than the window is looked for among the rows of its time.
+            late = new & rows.keys.present
+            late &= rows.ints("ts_us") < rows.received_us - WINDOW_US
+            if late.any():
+                at = np.flatnonzero(late)
+                lookup = Lookup(
+                    rows.table, rows.tenants(at), rows.ints("ts_us")[at], rows.keys.take(at)
+                )
+                new[at[self._engine.stored(lookup)]] = False
+        return fresh
+
+    def _store(self, gathered: Sequence[TableRows], fresh: Sequence[Bools]) -> Verdict | None:
+        verdict: Verdict | None = None
+        tables: dict[EventTable, pa.Table] = {}
+        known: dict[int, Page] = {}
+        pages: dict[int, Page] = {}
+        first_seq = seq = self.last_seq + 1
+        for rows, new in zip(gathered, fresh, strict=True):
+            visits = None
+            if rows.table is EventTable.WEB_EVENTS:
+                verdict, visits = self._visits(rows, new)
+                known, pages = self._pages_of(rows.batches)
+            if not new.any():
+                continue
+            tables[rows.table] = rows.arrow(seq, new, visits)
+            seq += len(tables[rows.table])
+            if rows.table is EventTable.WEB_EVENTS and verdict and verdict.corrections:
+                taken_back = corrections_arrow(verdict.corrections, seq, self._clock())
+                tables[rows.table] = append(tables[rows.table], taken_back)
+                seq += len(taken_back)
+        if tables or pages:
+            self._engine.write(WriteSet(tables, pages, first_seq, seq - 1))
+        self.last_seq = seq - 1
+        self._remember_pages(known)
+        return verdict
+
+    def _visits(self, rows: TableRows, fresh: Bools) -> tuple[Verdict | None, npt.NDArray[np.int8]]:
+        visits = np.zeros(len(rows), dtype=np.int8)
+        counted = fresh & (rows.ints("kind") == WebEventKind.PAGEVIEW.value)
+        counted &= rows.ints("excluded") == Exclusion.NONE.value
+        at = np.flatnonzero(counted)
+        if not len(at):
+            return None, visits
+        visitor_ids = rows.values("visitor_id")
+        visitors = list(
+            zip(rows.tenants(at), [visitor_ids[row] for row in at.tolist()], strict=True)
+        )
+        verdict = self._mirror.judge(visitors, rows.ints("ts_us")[at], self._engine.views_around)
+        visits[at] = verdict.starts
+        return verdict, visits
+
+    def _pages_of(self, batches: Sequence[EventBatch]) -> tuple[dict[int, Page], dict[int, Page]]:
+        """Return all pages of the batches as they are known now, and those that are news."""
+        seen: dict[int, Page] = {}
+        for batch in batches:
+            for page_id, page in batch.pages.items():
+                seen[page_id] = merge_page(seen.get(page_id), page)
+        asked = [page_id for page_id in seen if page_id not in self._pages]
+        before = self._engine.stored_pages(asked) if asked else {}
+        now = {
+            page_id: merge_page(self._pages.get(page_id) or before.get(page_id), page)
+            for page_id, page in seen.items()
+        }
+        news = {
+            page_id: page
+            for page_id, page in now.items()
+            if page != self._pages.get(page_id) and page != before.get(page_id)
+        }
+        return now, news
+
+    def _remember_pages(self, pages: Mapping[int, Page]) -> None:
+        for page_id, page in pages.items():
+            self._pages.pop(page_id, None)
+            self._pages[page_id] = page
+        # The pages that were seen longest ago are forgotten first.
+        for page_id in list(islice(self._pages, max(0, len(self._pages) - _PAGES_MAX))):
+            del self._pages[page_id]
+
+    def _outcomes(
+        self,
+        batches: Sequence[EventBatch],
+        gathered: Sequence[TableRows],
+        fresh: Sequence[Bools],
+    ) -> list[CommitOutcome]:
+        duplicates: dict[int, list[int]] = {}
+        for rows, new in zip(gathered, fresh, strict=True):
+            if new.all():
+                continue
+            for place, start, end in zip(rows.places, rows.edges, rows.edges[1:], strict=False):
+                duplicates[place] = np.flatnonzero(~new[start:end]).tolist()
+        return [
+            CommitOutcome(duplicates.get(place, ()), self.last_seq) for place in range(len(batches))
+        ]
