@@ -1,0 +1,353 @@
+"""The composition root: the only module that knows every layer.
+
+`serve` runs the gRPC server until a signal; `open_ingest` is the way in without a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+
+from footfall.accounts.management import AccountManager
+from footfall.accounts.model import Site
+from footfall.accounts.ports import AccountStore
+from footfall.accounts.salts import SaltCache
+from footfall.accounts.service import Authenticator
+from footfall.accounts.sql import open_account_store
+from footfall.analytics.export import ExportService
+from footfall.analytics.realtime import RealtimeService
+from footfall.analytics.shared_reads import SharedReads
+from footfall.analytics.timeseries import TimeseriesService
+from footfall.errors import FootfallError, UnavailableError
+from footfall.events import EventStore, open_event_store
+from footfall.ingest.commit import GroupCommitter
+from footfall.ingest.enrich.geo import MmdbGeo, NoGeo
+from footfall.ingest.enrich.useragent import warm_up
+from footfall.ingest.ports import GeoSource, LiveSink
+from footfall.ingest.service import IngestService
+from footfall.lifecycle import Background, Deferred
+from footfall.live.connection import RedisConnection
+from footfall.live.limiter import RedisRateLimiter
+from footfall.live.pump import LivePump
+from footfall.live.state import LiveStateStore
+from footfall.rpc.access import Access
+from footfall.rpc.accounts import AccountsServicer
+from footfall.rpc.chain import build_chain
+from footfall.rpc.export import ExportServicer
+from footfall.rpc.health import Health
+from footfall.rpc.ingest import IngestServicer
+from footfall.rpc.metrics import Metrics
+from footfall.rpc.peers import Peers, parse_networks
+from footfall.rpc.realtime import RealtimeServicer
+from footfall.rpc.server import RpcServer
+from footfall.rpc.services import PACKAGE
+from footfall.rpc.timeseries import TimeseriesServicer
+from footfall.settings import Settings
+
+log = structlog.get_logger("footfall.app")
+
+_PROBE_S = 1.0
+
+#: What each service needs, by the names of the probes.
+_NEEDS = {
+    "IngestService": ("events",),
+    "TimeseriesService": ("events",),
+    "ExportService": ("events",),
+    "RealtimeService": ("redis",),
+    "AccountsService": ("accounts",),
+}
+
+
+@contextmanager
+def data_lock(data_dir: Path) -> Iterator[Path]:
+    """Hold the data directory, and give its `run` directory.
+
+    Raises UnavailableError if another process serves from it or writes to it. The lock goes with
+    the process that holds it, however that ends.
+    """
+    run = data_dir.absolute() / "run"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = os.open(run / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UnavailableError(
+            f"{data_dir} cannot be used as a data directory: {error.strerror}. "
+            "Set FOOTFALL_DATA to one that can be written to."
+        ) from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise UnavailableError(
+                f"Another process ({holder}) uses the data directory {data_dir}. Stop it first, "
+                "or set FOOTFALL_DATA to another directory."
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield run
+    finally:
+        os.close(lock)
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way in, opened in this process."""
+
+    ingest: IngestService
+    accounts: AccountStore
+
+
+@asynccontextmanager
+async def open_ingest(settings: Settings) -> AsyncIterator[Way]:
+    """Open the stores and give the ingest service, for a process that is not a server.
+
+    Live state is not moved: a server rebuilds it from the events when it starts. Raises
+    UnavailableError if a server holds the data directory or a store does not answer.
+    """
+    with data_lock(settings.data_dir):
+        accounts = await asyncio.to_thread(open_account_store, settings.effective_accounts_url)
+        try:
+            events = await asyncio.to_thread(_open_events, settings)
+            try:
+                committer = GroupCommitter(events, queue_events_max=settings.queue_events_max)
+                committer.start()
+                try:
+                    yield Way(
+                        IngestService(committer, SaltCache(accounts), _geo(settings)), accounts
+                    )
+                finally:
+                    await committer.drain()
+            finally:
+                await asyncio.to_thread(events.close)
+        finally:
+            await asyncio.to_thread(accounts.close)
+
+
+def _open_events(settings: Settings) -> EventStore:
+    return open_event_store(settings.effective_events_url, memory_mb=settings.duckdb_memory_mb)
+
+
+def _geo(settings: Settings) -> GeoSource:
+    return MmdbGeo(Path(settings.geo_database)) if settings.geo_database else NoGeo()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    A second signal ends the process at once. Raises InvalidInputError for settings that cannot be
+    used, and UnavailableError if the data directory is in use.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with running(settings):
+        # What a server is made of stays, and need not be looked through for garbage: a pause of a
+        # tenth of a second, every few seconds.
+        gc.collect()
+        gc.freeze()
+        await stop.wait()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that serves."""
+
+    #: Where it listens, as bound: `HOST:PORT` or `unix:PATH`.
+    addresses: list[str]
+    #: Port of the metrics; 0 if they are off.
+    metrics_port: int
+    server: RpcServer
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Run a server for as long as the block lasts; drain it at the end."""
+    geo = _geo(settings)
+    peers = Peers(parse_networks(settings.trusted_proxies), settings.country_header)
+    async with contextlib.AsyncExitStack() as stack:
+        run = stack.enter_context(data_lock(settings.data_dir))
+        background = Background()
+        stack.push_async_callback(background.stop)
+
+        deferred_accounts = Deferred(
+            settings.effective_accounts_url,
+            lambda: open_account_store(settings.effective_accounts_url),
+        )
+        deferred_events = Deferred(settings.effective_events_url, lambda: _open_events(settings))
+        stack.push_async_callback(deferred_accounts.close)
+        await deferred_accounts.start(background)
+        stack.push_async_callback(deferred_events.close)
+        await deferred_events.start(background)
+        accounts, events = deferred_accounts.store, deferred_events.store
+
+        redis = RedisConnection(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        live = LiveStateStore(redis, settings.live_window_s)
+        pump = LivePump(live, events, lambda: events.last_seq(_PROBE_S), _zones(accounts))
+        stack.push_async_callback(pump.close)
+        pump.start()
+
+        committer = GroupCommitter(
+            events, cast("LiveSink", pump), queue_events_max=settings.queue_events_max
+        )
+        stack.push_async_callback(committer.drain)
+        committer.start()
+        background.start(asyncio.to_thread(warm_up))
+
+        authenticator = Authenticator(accounts)
+        stack.callback(authenticator.close)
+
+        metrics = Metrics()
+        health = _health(events, accounts, redis)
+        _publish(metrics, committer, health)
+        draining = asyncio.Event()
+        realtime = RealtimeService(SharedReads(live), settings.live_window_s)
+        ingest = IngestService(committer, SaltCache(accounts), geo)
+        server = RpcServer(
+            {
+                "IngestService": IngestServicer(ingest, peers),
+                "TimeseriesService": TimeseriesServicer(TimeseriesService(events)),
+                "ExportService": ExportServicer(ExportService(events)),
+                "RealtimeService": RealtimeServicer(realtime, draining),
+                "AccountsService": AccountsServicer(AccountManager(accounts)),
+            },
+            build_chain(
+                Access(authenticator),
+                RedisRateLimiter(redis),
+                metrics,
+                message_bytes_max=settings.message_bytes_max,
+                debug=settings.log_level.lower() == "debug",
+            ),
+            health,
+            metrics,
+            message_bytes_max=settings.message_bytes_max,
+        )
+        metrics_port = 0
+        if settings.metrics_listen:
+            metrics_port = stack.enter_context(_metrics_listener(metrics, settings.metrics_listen))
+        addresses = server.listen([part.strip() for part in settings.grpc_listen.split(",")])
+        await health.probe()
+        background.start(health.watch())
+        await server.start()
+        # Probes end before the stores that they ask.
+        stack.push_async_callback(background.stop)
+        stack.push_async_callback(server.drain, draining, settings.drain_s)
+        stack.enter_context(_announced(run, addresses, metrics_port))
+        log.info("serving", grpc=addresses, metrics_port=metrics_port, pid=os.getpid())
+        try:
+            yield Running(addresses, metrics_port, server, metrics)
+        finally:
+            log.info("draining")
+    log.info("stopped")
+
+
+def _health(events: EventStore, accounts: AccountStore, redis: RedisConnection) -> Health:
+    async def probe_events() -> None:
+        await events.ping(_PROBE_S)
+
+    async def probe_accounts() -> None:
+        await asyncio.to_thread(accounts.ping)
+
+    return Health(
+        {"events": probe_events, "accounts": probe_accounts, "redis": redis.ping},
+        {f"{PACKAGE}.{service}": needs for service, needs in _NEEDS.items()},
+    )
+
+
+def _zones(accounts: AccountStore) -> Callable[[str], Any]:
+    async def zone(site_id: str) -> str | None:
+        site: Site | None = await asyncio.to_thread(accounts.get_site, site_id)
+        return site.timezone if site is not None else None
+
+    return zone
+
+
+def _publish(metrics: Metrics, committer: GroupCommitter, health: Health) -> None:
+    """Publish what the committer and the health checks know."""
+    stats = committer.stats
+    metrics.gauge(
+        "footfall_queued_events",
+        "Events that wait for a commit or are in one.",
+        lambda: stats.queued_events,
+    )
+    metrics.gauge(
+        "footfall_queued_requests",
+        "Requests that wait for a commit or are in one.",
+        lambda: stats.queued_requests,
+    )
+    for name, help_text, read in (
+        ("commits", "Commits to the event store that succeeded.", lambda: stats.commits),
+        ("commit_seconds", "Time spent in commits.", lambda: stats.commit_seconds),
+        ("events", "Events that were stored.", lambda: stats.events),
+        ("duplicate_events", "Events that had been stored before.", lambda: stats.duplicates),
+        (
+            "failed_ingest_requests",
+            "Ingest requests that the event store failed.",
+            lambda: stats.failed_requests,
+        ),
+        (
+            "refused_ingest_requests",
+            "Ingest requests that were refused since too much waited.",
+            lambda: stats.refused_requests,
+        ),
+    ):
+        metrics.counter(f"footfall_{name}", help_text, read)
+    for store in ("events", "accounts", "redis"):
+        metrics.gauge(
+            f"footfall_{store}_up",
+            "Whether the store answered the last health check.",
+            lambda store=store: float(health.up(store)),  # type: ignore[misc]  # the loop's value, bound
+        )
+
+
+@contextmanager
+def _metrics_listener(metrics: Metrics, listen: str) -> Iterator[int]:
+    host, _, port = listen.rpartition(":")
+    try:
+        listener = metrics.serve(host.strip("[]"), int(port))
+        bound = listener.__enter__()
+    except (OSError, ValueError):
+        raise FootfallError(
+            f"Cannot serve the metrics on {listen}; set FOOTFALL_METRICS_LISTEN to another "
+            "HOST:PORT, or to nothing.",
+            "INVALID_SETTING",
+        ) from None
+    try:
+        yield bound
+    finally:
+        listener.__exit__(None, None, None)
+
+
+@contextmanager
+def _announced(run: Path, addresses: list[str], metrics_port: int) -> Iterator[None]:
+    """Say in `run/server.json` who serves where, for as long as it is so."""
+    path = run / "server.json"
+    document = {"pid": os.getpid(), "grpc": addresses[0], "metrics": metrics_port}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(document), encoding="utf-8")
+    temporary.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,479 @@
+"""What every call goes through before and after its handler.
+
+The chain is one interceptor with an ordered tuple of middlewares. Each method's steps are nested
+once, when its first call arrives, and kept: a call costs one function a step, and nothing is
+looked up on the way. All shapes of calls have one form here, a coroutine of a `Call`; what reads
+and writes messages is the innermost step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, cast
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from footfall.accounts.limits import Decision, RateLimiter, Window
+from footfall.errors import (
+    DeadlineError,
+    FootfallError,
+    InvalidInputError,
+    RateLimitedError,
+    TooLargeError,
+)
+from footfall.rpc.access import Access
+from footfall.rpc.call import Call, Context, Method, Step
+from footfall.rpc.metrics import Metrics
+from footfall.rpc.policy import Allowance
+from footfall.rpc.status import failure, internal_failure
+
+#: The longest that a call with one answer may take, whatever deadline its caller set, in seconds.
+UNARY_DEADLINE_S = 30.0
+#: How often calls are looked at that should have ended, in seconds.
+DEADLINE_STEP_S = 0.05
+#: A call that took longer is worth a line in the log, in seconds.
+SLOW_CALL_S = 1.0
+#: Room in a message for what is around the 8 MiB of a body: ids, types and lengths.
+ENVELOPE_BYTES_MAX = 16 * 1024
+
+log = structlog.get_logger("footfall.rpc")
+
+#: The gateway's transcoder leaves this on calls that it has made of REST requests.
+_TRANSCODED = "x-envoy-original-method"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+_SERVER_FAULTS = frozenset(
+    {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+
+
+class Middleware(Protocol):
+    """A step that something is done before or after."""
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        """Return the step that does this middleware's work around `proceed`."""
+
+
+class RequestId:
+    """Names each call: by the caller's `x-request-id` if it is one, else by a new id."""
+
+    def __init__(self) -> None:
+        # Random a process, counted a call: unique without a system call for each.
+        self._prefix = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+
+    def wrap(self, method: Method, proceed: Step) -> Step:  # noqa: ARG002  # same for all methods
+        prefix, numbers = self._prefix, self._numbers
+
+        async def step(call: Call) -> None:
+            given = call.metadata.get("x-request-id")
+            if given is not None and _REQUEST_ID.fullmatch(given):
+                call.request_id = given
+            else:
+                call.request_id = f"{prefix}-{next(numbers):x}"
+            await proceed(call)
+
+        return step
+
+
+class Log:
+    """Writes a line about a call that failed or was slow, and about every call at debug level."""
+
+    def __init__(self, *, every_call: bool = False) -> None:
+        self._every_call = every_call
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        every_call = self._every_call
+        slow_s = math.inf if method.streaming else SLOW_CALL_S
+
+        async def step(call: Call) -> None:
+            try:
+                await proceed(call)
+            finally:
+                seconds = time.perf_counter() - call.started
+                if every_call or call.code is not grpc.StatusCode.OK or seconds > slow_s:
+                    _write_line(call, seconds)
+
+        return step
+
+
+def _write_line(call: Call, seconds: float) -> None:
+    fields: dict[str, Any] = {
+        "method": call.method.path,
+        "code": call.code.name,
+        "ms": round(seconds * 1000, 3),
+        "request_id": call.request_id,
+    }
+    if call.failure is not None:
+        fields["reason"] = call.failure.reason
+        fields["message"] = call.failure.message
+    if call.code is grpc.StatusCode.OK:
+        write = log.warning if seconds > SLOW_CALL_S and not call.method.streaming else log.debug
+    else:
+        write = log.warning if call.code in _SERVER_FAULTS else log.info
+    write("call", **fields)
+
+
+class Measure:
+    """Counts calls and their time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        metrics, path, streaming = self._metrics, method.path, method.streaming
+
+        async def step(call: Call) -> None:
+            metrics.started()
+            try:
+                await proceed(call)
+            finally:
+                seconds = None if streaming else time.perf_counter() - call.started
+                metrics.ended(path, call.code, seconds)
+
+        return step
+
+
+class Errors:
+    """Ends a call that raised: domain errors by the error table, all others as "internal error"."""
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        async def step(call: Call) -> None:
+            try:
+                await proceed(call)
+            except FootfallError as error:
+                if type(error) is FootfallError:
+                    log.exception("call failed", method=method.path, request_id=call.request_id)
+                call.failure = failure(error, request_id=call.request_id, headers=call.headers)
+            except asyncio.CancelledError:
+                call.code = grpc.StatusCode.CANCELLED
+                raise
+            except grpc.aio.BaseError:
+                # The caller has gone; nobody is left to be answered.
+                call.code = grpc.StatusCode.CANCELLED
+                raise
+            except Exception:
+                log.exception("call failed", method=method.path, request_id=call.request_id)
+                call.failure = internal_failure(call.request_id)
+            if call.failure is not None:
+                call.code = call.failure.code
+                await call.context.abort(
+                    call.failure.code, call.failure.message, call.failure.trailing
+                )
+
+        return step
+
+
+class Deadline:
+    """Ends a call at its caller's deadline, and one with a single answer after 30 s at most.
+
+    Readers stop the engine at the deadline themselves, and the transport cancels a call whose
+    caller stopped waiting. What is left are calls that hang elsewhere: for those, looking a few
+    times a second is exact enough, and costs a call much less than a timer of its own.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Call, asyncio.Task[Any]] = {}
+        self._looking = False
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        cap = math.inf if method.streaming else UNARY_DEADLINE_S
+        waiting = self._waiting
+
+        async def step(call: Call) -> None:
+            remaining: float | None = call.context.time_remaining()
+            limit = cap if remaining is None else min(remaining, cap)
+            if limit == math.inf:
+                await proceed(call)
+                return
+            call.deadline = time.monotonic() + limit
+            loop = asyncio.get_running_loop()
+            waiting[call] = task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
+            if not self._looking:
+                self._looking = True
+                loop.call_later(DEADLINE_STEP_S, self._look, loop)
+            try:
+                await proceed(call)
+            except asyncio.CancelledError:
+                if call in waiting or task.uncancel():
+                    raise
+                raise DeadlineError("The deadline passed before the answer was there.") from None
+            finally:
+                waiting.pop(call, None)
+
+        return step
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel the calls whose time is up; a cancelled one is waited for no more."""
+        now = time.monotonic()
+        for call, task in list(self._waiting.items()):
+            if call.deadline is not None and call.deadline <= now:
+                del self._waiting[call]
+                task.cancel()
+        self._looking = bool(self._waiting)
+        if self._looking:
+            loop.call_later(DEADLINE_STEP_S, self._look, loop)
+
+
+class Authenticate:
+    """Finds out who calls: credentials present, then valid."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        authenticate = self._access.authenticator(method.policy)
+
+        async def step(call: Call) -> None:
+            await authenticate(call)
+            await proceed(call)
+
+        return step
+
+
+class Decode:
+    """Turns bytes into messages; what cannot be read is the caller's fault, and is told so."""
+
+    def __init__(self, message_bytes_max: int) -> None:
+        self._bytes_max = message_bytes_max + ENVELOPE_BYTES_MAX
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        parse = method.request_type.FromString
+        name = method.request_type.DESCRIPTOR.full_name
+        bytes_max = self._bytes_max
+
+        def decode(raw: bytes) -> Message:
+            if len(raw) > bytes_max:
+                raise TooLargeError(
+                    f"The message has {len(raw)} bytes, but at most "
+                    f"{bytes_max - ENVELOPE_BYTES_MAX} are allowed.",
+                    metadata={"bytes_max": str(bytes_max - ENVELOPE_BYTES_MAX)},
+                )
+            try:
+                return parse(raw)
+            except DecodeError:
+                raise InvalidInputError(f"The request is not a valid {name} message.") from None
+
+        async def decode_all(stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+            async for raw in stream:
+                yield decode(raw)
+
+        if method.request_streaming:
+
+            async def step(call: Call) -> None:
+                call.request = decode_all(call.raw)
+                await proceed(call)
+
+        else:
+
+            async def step(call: Call) -> None:
+                call.request = decode(call.raw)
+                call.raw = None
+                await proceed(call)
+
+        return step
+
+
+class Authorise:
+    """Finds out what the call is about, from the decoded message: tenant named, then allowed."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        authorise = self._access.authoriser(method)
+        if authorise is None:
+            return proceed
+        check, access = authorise, self._access
+        long_lived = method.response_streaming
+
+        async def step(call: Call) -> None:
+            await check(call)
+            if long_lived:
+                call.recheck = partial(access.recheck, call)
+            await proceed(call)
+
+        return step
+
+
+class RateLimit:
+    """Spends one unit of the tenant's allowance, and tells what is left."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        if method.policy.allowance is None:
+            return proceed
+        window_of = _WINDOWS[method.policy.allowance]
+        limiter = self._limiter
+
+        async def step(call: Call) -> None:
+            window = window_of(call)
+            decision = await limiter.decide((window,))
+            call.headers += _limit_headers(decision)
+            if not decision.allowed:
+                raise RateLimitedError(
+                    f"The limit of {decision.limit} requests in {window.seconds} seconds is "
+                    f"reached; try again in {decision.retry_after_s} s.",
+                    metadata={"subject": window.subject, "limit": str(decision.limit)},
+                    retry_after_s=decision.retry_after_s,
+                )
+            await proceed(call)
+
+        return step
+
+
+def _site_window(call: Call) -> Window:
+    return Window(f"site:{call.tenant.id}", call.tenant.plan.site_requests_per_minute, 60)
+
+
+def _application_window(call: Call) -> Window:
+    return Window(f"app:{call.tenant.id}", call.tenant.plan.application_reads_per_10s, 10)
+
+
+_WINDOWS: Mapping[Allowance, Callable[[Call], Window]] = {
+    Allowance.SITE: _site_window,
+    Allowance.APPLICATION_READS: _application_window,
+}
+
+
+def _limit_headers(decision: Decision) -> list[tuple[str, str]]:
+    return [
+        ("x-ratelimit-limit", str(decision.limit)),
+        ("x-ratelimit-remaining", str(decision.remaining)),
+        ("x-ratelimit-reset", str(math.ceil(decision.reset_at))),
+    ]
+
+
+def build_chain(
+    access: Access, limiter: RateLimiter, metrics: Metrics, *, message_bytes_max: int, debug: bool
+) -> tuple[Middleware, ...]:
+    """Return the middlewares, outermost first."""
+    return (
+        # First, since whatever is written about a call names it.
+        RequestId(),
+        # Around all that can fail, so that a line tells how the call ended.
+        Log(every_call=debug),
+        # Inside the log, whose own time is not the call's.
+        Measure(metrics),
+        # Inside what observes codes, which it decides; around all that raises.
+        Errors(),
+        # Inside the errors, since a passed deadline is one; before any store is asked.
+        Deadline(),
+        # Strangers are turned away before their bytes are looked at.
+        Authenticate(access),
+        # Authorisation reads the message, not what a path or a header claims of it.
+        Decode(message_bytes_max),
+        # Only who may ask spends the tenant's allowance.
+        Authorise(access),
+        # Last, so that a call that was refused for another reason costs nothing.
+        RateLimit(limiter),
+    )
+
+
+class Chain(grpc.aio.ServerInterceptor):
+    """The interceptor: puts the middlewares around the handlers of this service's methods, and
+    leaves others (health, reflection) alone.
+    """
+
+    def __init__(self, middlewares: Sequence[Middleware], methods: Mapping[str, Method]) -> None:
+        self.middlewares = tuple(middlewares)
+        self._methods = methods
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the wrapped handler of the method; None for a method that nobody serves."""
+        path: str = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            # Not kept: anybody may ask for any number of names.
+            return None
+        method = self._methods.get(path)
+        wrapped = handler if method is None else self.wrap(method, handler)
+        self._wrapped[path] = wrapped
+        return wrapped
+
+    def nest(self, method: Method, innermost: Step) -> Step:
+        """Return the innermost step with every middleware around it."""
+        step = innermost
+        for middleware in reversed(self.middlewares):
+            step = middleware.wrap(method, step)
+        return step
+
+    def wrap(self, method: Method, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return a handler of raw requests that sends each call through the chain."""
+        serialize = handler.response_serializer
+        if method.response_streaming:
+            steps = self.nest(method, _stream_step(handler.unary_stream))
+
+            async def stream(raw: Any, context: Context) -> None:
+                await steps(Call(method, raw, context))
+
+            return grpc.unary_stream_rpc_method_handler(stream, None, serialize)
+        steps = self.nest(
+            method,
+            _unary_step(handler.stream_unary if method.request_streaming else handler.unary_unary),
+        )
+
+        async def unary(raw: Any, context: Context) -> Message | None:
+            call = Call(method, raw, context)
+            await steps(call)
+            return call.response
+
+        make = (
+            grpc.stream_unary_rpc_method_handler
+            if method.request_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        return make(unary, None, serialize)
+
+
+def _unary_step(handler: Callable[[Any, Call], Awaitable[Message]]) -> Step:
+    async def step(call: Call) -> None:
+        call.response = await handler(call.request, call)
+        if call.headers and _TRANSCODED in call.metadata:
+            await call.context.send_initial_metadata(call.headers)
+        elif call.headers:
+            # With the answer, as on a failure: metadata in front of it costs a write of its own,
+            # a tenth of a small call. Only HTTP's headers have to come first.
+            call.context.set_trailing_metadata(call.headers)
+
+    return step
+
+
+def _stream_step(handler: Callable[[Any, Call], AsyncIterator[Message]]) -> Step:
+    async def step(call: Call) -> None:
+        pending = call.headers
+        async for message in handler(call.request, call):
+            if pending:
+                await call.context.send_initial_metadata(pending)
+                pending = []
+            await call.context.write(message)
+        if pending:
+            await call.context.send_initial_metadata(pending)
+
+    return step

@@ -1,0 +1,75 @@
+"""Who may call what, and what it costs: one row a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from footfall.accounts.model import ApplicationAccess, Scope
+
+
+class Allowance(Enum):
+    """The rate limits."""
+
+    #: The site's requests a minute, shared by all publisher realtime methods and callers.
+    SITE = auto()
+    #: The application's reads in ten seconds.
+    APPLICATION_READS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationKey:
+    """`x-auth-user` and `x-auth-key`; the tenant is the application that they name."""
+
+    access: ApplicationAccess
+
+
+@dataclass(frozen=True, slots=True)
+class SiteKey:
+    """A Bearer key with a scope; the tenant is the site that the message names."""
+
+    scope: Scope
+    #: Whether a caller without any credentials is let through as a browser.
+    browsers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """A Bearer key with a scope; the tenant is the account that the key belongs to."""
+
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a method asks of its callers."""
+
+    credentials: ApplicationKey | SiteKey | AccountKey
+    allowance: Allowance | None = None
+
+
+_APPLICATION_WRITE = Policy(ApplicationKey(ApplicationAccess.WRITE))
+_APPLICATION_READ = Policy(ApplicationKey(ApplicationAccess.READ), Allowance.APPLICATION_READS)
+_SITE_READ = Policy(SiteKey(Scope.READ), Allowance.SITE)
+_SITE_WRITE = Policy(SiteKey(Scope.WRITE))
+
+#: Every method of footfall.v1, by its path without the package; one that is missing here cannot be
+#: served.
+POLICIES: Mapping[str, Policy] = {
+    "IngestService/IngestApiRequests": _APPLICATION_WRITE,
+    "IngestService/CollectApiRequests": _APPLICATION_WRITE,
+    "IngestService/StreamApiRequests": _APPLICATION_WRITE,
+    "IngestService/IngestWebEvents": _SITE_WRITE,
+    "IngestService/CollectWebEvents": Policy(SiteKey(Scope.WRITE, browsers=True)),
+    "IngestService/StreamWebEvents": _SITE_WRITE,
+    "TimeseriesService/QueryTimeseries": _APPLICATION_READ,
+    "TimeseriesService/GetTimeseries": _APPLICATION_READ,
+    "ExportService/ExportApiRequests": _APPLICATION_READ,
+    "ExportService/DownloadApiRequests": _APPLICATION_READ,
+    "RealtimeService/GetRealtime": _SITE_READ,
+    "RealtimeService/GetSources": _SITE_READ,
+    "RealtimeService/WatchRealtime": _SITE_READ,
+    "RealtimeService/StreamRealtime": _SITE_READ,
+    "AccountsService/CreateApplication": Policy(AccountKey(Scope.ADMIN)),
+}
