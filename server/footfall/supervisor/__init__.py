@@ -1,0 +1,1 @@
+"""What `footfall up` runs as processes of their own: Valkey, the gRPC server, and Envoy."""
