@@ -1,0 +1,1 @@
+"""Benchmarks: ratios to floors that are measured in the same run, on the same machine."""

@@ -1,0 +1,77 @@
+"""One running service for the tests that only use it, and what they create in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.service import Service, running
+
+_serial = count()
+
+
+@dataclass(frozen=True)
+class Application:
+    id: str
+    write_key: str
+    read_key: str
+
+    @property
+    def writes(self) -> dict[str, str]:
+        return {"x-auth-user": self.id, "x-auth-key": self.write_key}
+
+    @property
+    def reads(self) -> dict[str, str]:
+        return {"x-auth-user": self.id, "x-auth-key": self.read_key}
+
+
+@dataclass(frozen=True)
+class Site:
+    id: str
+    host: str
+    key: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    data: Path = tmp_path_factory.mktemp("service") / "data"
+    with running(data) as service:
+        service.cli("account", "create", "e2e", "--plan", "scale")
+        yield service
+
+
+def create_application(service: Service) -> Application:
+    made = service.cli("app", "create", f"app-{next(_serial)}", "--account", "e2e")
+    return Application(made["id"], made["write_key"], made["read_key"])
+
+
+def create_site(
+    service: Service, timezone: str = "Europe/Zurich", scope: str = "read,write"
+) -> Site:
+    host = f"site-{next(_serial)}.example"
+    site = service.cli("site", "create", host, "--account", "e2e", "--timezone", timezone)
+    key = service.cli("key", "create", "--account", "e2e", "--site", site["id"], "--scope", scope)
+    return Site(site["id"], host, key["key"])
+
+
+@pytest.fixture
+def application(service: Service) -> Application:
+    return create_application(service)
+
+
+@pytest.fixture
+def new_application(service: Service) -> Callable[[], Application]:
+    return lambda: create_application(service)
+
+
+@pytest.fixture
+def site(service: Service) -> Site:
+    return create_site(service)
