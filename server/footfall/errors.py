@@ -92,6 +92,23 @@ class NotFoundError(FootfallError):
 
 
 @dataclass(eq=False)
+class ConflictError(FootfallError):
+    """What is asked for does not go with the state of things; the message says what has to change.
+
+    Reasons: LAST_ADMIN, KEY_REVOKED.
+    """
+
+    default_reason: ClassVar[str] = "CONFLICT"
+
+
+@dataclass(eq=False)
+class NotModifiedError(FootfallError):
+    """The caller has the answer already, under the tag that it named."""
+
+    default_reason: ClassVar[str] = "NOT_MODIFIED"
+
+
+@dataclass(eq=False)
 class RateLimitedError(FootfallError):
     """An allowance is used up; `retry_after_s` whole seconds later one request does pass."""
 

@@ -67,6 +67,14 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """A user and what a password is checked against."""
+
+    user: User
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     id: str
     account_id: str
@@ -109,6 +117,8 @@ class ApiKey:
     expires_at: float | None = None
     #: The first characters of the key's text, for people to tell keys apart.
     hint: str = ""
+    #: When it was last used, to the minute; None: never.
+    last_used_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

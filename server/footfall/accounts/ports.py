@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from footfall.accounts.model import (
@@ -12,6 +12,7 @@ from footfall.accounts.model import (
     ApplicationAccess,
     ApplicationGrant,
     KeyKind,
+    Login,
     Role,
     Scope,
     Site,
@@ -48,7 +49,9 @@ class AccountStore(Protocol):
     ) -> ApiKey: ...
 
     def list_keys(self, account: str) -> list[ApiKey]: ...
-    def revoke_key(self, key_id: str) -> ApiKey: ...
+    def revoke_key(self, key_id: str, account: str | None = None) -> ApiKey:
+        """Revoke a key, of the account if one is named; raises NotFoundError if there is none."""
+
     def find_key(self, digest: bytes) -> ApiKey | None:
         """Return the key with this digest, revoked and expired ones included."""
 
@@ -64,6 +67,45 @@ class AccountStore(Protocol):
 
     def delete_application_key(self, digest: bytes) -> None:
         """Forget a temporary key; one that is not there is no error."""
+
+    def find_login(self, email: str) -> Login | None:
+        """Return the user with this address, compared as `names.clean_email` writes it."""
+
+    def get_login(self, user_id: str) -> Login | None: ...
+    def list_users(self, account: str) -> list[User]:
+        """Return the account's users in the order of their addresses."""
+
+    def update_user(
+        self,
+        account: str,
+        user_id: str,
+        *,
+        role: Role | None = None,
+        password_hash: str | None = None,
+    ) -> User:
+        """Change what is given. Raises NotFoundError for a user that is not of the account, and
+        ConflictError (LAST_ADMIN) where an account with admins would be left without one.
+        """
+
+    def delete_user(self, account: str, user_id: str) -> User:
+        """Remove a user; raises as `update_user` does."""
+
+    def rotate_key(
+        self, account: str, key_id: str, digest: bytes, *, hint: str, overlap_until: float
+    ) -> ApiKey:
+        """Give a key a new secret; the one before goes on working until `overlap_until` (seconds
+        since the Unix epoch), and any older one stops. Raises NotFoundError for a key that is not
+        of the account, and ConflictError (KEY_REVOKED) for one that is revoked or expired.
+        """
+
+    def note_key_use(self, used_at: Mapping[str, float]) -> None:
+        """Take note of when keys were last used, by their ids; an older time changes nothing."""
+
+    def account_sites(self, account: str) -> list[Site]:
+        """Return the account's sites in the order of their hosts."""
+
+    def update_site(self, account: str, site_id: str, *, public: bool) -> Site:
+        """Change whether a site is public; raises NotFoundError if it is not of the account."""
 
     def get_account(self, account: str) -> Account: ...
     def get_site(self, site_id: str) -> Site | None: ...

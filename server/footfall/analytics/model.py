@@ -90,6 +90,70 @@ class ApiRequestRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """A site's local days from `first_day` to `last_day`, both included (days since the epoch),
+    and the top pages among them.
+    """
+
+    site_id: str
+    first_day: int
+    last_day: int
+    #: How many pages are asked for; 0: none.
+    pages_max: int = 0
+    #: Keeps the pages whose path, title or author contains this text, whatever its case.
+    search: str = ""
+    #: What pages are ranked by, descending; then by path and host.
+    rank_by: Literal["pageviews", "engaged_s"] = "pageviews"
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    """What was counted on a local day (days since the epoch); visits are those that began on it."""
+
+    local_day: int
+    pageviews: int
+    visits: int
+    #: Seconds of engagement that heartbeats reported.
+    engaged_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageCount:
+    """What was counted of a page; visits are those that began on it, unknown texts are ""."""
+
+    host: str
+    path: str
+    title: str
+    author: str
+    pubdate: str
+    og_image: str
+    pageviews: int
+    visits: int
+    engaged_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The answer to a HistoryQuery, all of it of one moment."""
+
+    #: Local day of the site's first counted page view; None for a site without any.
+    first_day: int | None
+    #: The days on which anything was counted, ascending.
+    days: Sequence[DayCount]
+    #: Pages with a page view (ranked by engagement: with any), at most `pages_max`.
+    pages: Sequence[PageCount]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCount:
+    """What was counted in a quarter of an hour; `slot_us` is its start, since the epoch."""
+
+    slot_us: int
+    pageviews: int
+    visits: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceCount:
     """Active users of one (medium, source, detail); detail is a search host, a campaign or ""."""
 

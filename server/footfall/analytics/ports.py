@@ -7,9 +7,12 @@ from typing import Protocol
 
 from footfall.analytics.model import (
     ApiRequestRow,
+    History,
+    HistoryQuery,
     LiveCounts,
     LiveEvent,
     Series,
+    SlotCount,
     TimeseriesQuery,
 )
 
@@ -45,6 +48,28 @@ class EventReader(Protocol):
 
     async def ping(self, timeout_s: float) -> None:
         """Raise UnavailableError unless the store answers."""
+
+
+class WebHistory(Protocol):
+    """Reads what was counted of a site's web events, to the last committed one; bots and spam are
+    left out. Costs by days, slots and pages, not by events. Time limits and errors are those of
+    EventReader.
+    """
+
+    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
+        """Return the daily counts and the top pages of a range of local days."""
+
+    async def slots(
+        self, site_id: str, start_us: int, end_us: int, timeout_s: float
+    ) -> list[SlotCount]:
+        """Return the quarters of an hour in [start_us, end_us) with any count, ascending; both are
+        multiples of a quarter of an hour since the epoch.
+        """
+
+    async def history_version(self, site_id: str, timeout_s: float) -> str:
+        """Return a text that changes whenever what `history` and `slots` return may have changed;
+        it costs next to nothing, so that it can be part of a cache's key.
+        """
 
 
 class LiveHistory(Protocol):

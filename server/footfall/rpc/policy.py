@@ -53,6 +53,7 @@ _APPLICATION_WRITE = Policy(ApplicationKey(ApplicationAccess.WRITE))
 _APPLICATION_READ = Policy(ApplicationKey(ApplicationAccess.READ), Allowance.APPLICATION_READS)
 _SITE_READ = Policy(SiteKey(Scope.READ), Allowance.SITE)
 _SITE_WRITE = Policy(SiteKey(Scope.WRITE))
+_ACCOUNT_ADMIN = Policy(AccountKey(Scope.ADMIN))
 
 #: Every method of footfall.v1, by its path without the package; one that is missing here cannot be
 #: served.
@@ -71,5 +72,16 @@ POLICIES: Mapping[str, Policy] = {
     "RealtimeService/GetSources": _SITE_READ,
     "RealtimeService/WatchRealtime": _SITE_READ,
     "RealtimeService/StreamRealtime": _SITE_READ,
-    "AccountsService/CreateApplication": Policy(AccountKey(Scope.ADMIN)),
+    "AccountsService/CreateApplication": _ACCOUNT_ADMIN,
+    "AccountsService/CreateKey": _ACCOUNT_ADMIN,
+    "AccountsService/ListKeys": _ACCOUNT_ADMIN,
+    "AccountsService/RotateKey": _ACCOUNT_ADMIN,
+    "AccountsService/RevokeKey": _ACCOUNT_ADMIN,
+    "AccountsService/CreateSite": _ACCOUNT_ADMIN,
+    "AccountsService/ListSites": _ACCOUNT_ADMIN,
+    "AccountsService/UpdateSite": _ACCOUNT_ADMIN,
+    "AccountsService/CreateMember": _ACCOUNT_ADMIN,
+    "AccountsService/ListMembers": _ACCOUNT_ADMIN,
+    "AccountsService/UpdateMember": _ACCOUNT_ADMIN,
+    "AccountsService/RemoveMember": _ACCOUNT_ADMIN,
 }

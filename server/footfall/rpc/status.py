@@ -52,6 +52,9 @@ ERROR_TABLE: Mapping[type[errors.FootfallError], Mapped] = {
     errors.UnauthenticatedError: Mapped(grpc.StatusCode.UNAUTHENTICATED, 401),
     errors.ForbiddenError: Mapped(grpc.StatusCode.PERMISSION_DENIED, 403),
     errors.NotFoundError: Mapped(grpc.StatusCode.NOT_FOUND, 404),
+    errors.ConflictError: Mapped(grpc.StatusCode.FAILED_PRECONDITION, 409),
+    # gRPC has no word for it; over REST it is the answer that a conditional GET asks for.
+    errors.NotModifiedError: Mapped(grpc.StatusCode.FAILED_PRECONDITION, 304),
     errors.RateLimitedError: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     # The caller did nothing wrong, so over HTTP a full queue is the service's fault.
     errors.OverloadedError: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, 503),

@@ -26,9 +26,11 @@ if _version_not_supported:
 
 
 class AccountsServiceStub:
-    """Manages what an account owns.
+    """Manages what an account owns: sites, API keys, members, applications.
 
-    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; it acts on the account that it belongs to.
+    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; or the session of a user with the role `admin`.
+    Both act on the account that they belong to. ListSites and ListMembers are open to sessions of members too. What belongs
+    to another account is NOT_FOUND, like what does not exist.
     """
 
     def __init__(self, channel):
@@ -42,16 +44,152 @@ class AccountsServiceStub:
                 request_serializer=footfall_dot_v1_dot_accounts__pb2.CreateApplicationRequest.SerializeToString,
                 response_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateApplicationResponse.FromString,
                 _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/footfall.v1.AccountsService/CreateKey',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/footfall.v1.AccountsService/ListKeys',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/footfall.v1.AccountsService/RotateKey',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/footfall.v1.AccountsService/RevokeKey',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.ApiKey.FromString,
+                _registered_method=True)
+        self.CreateSite = channel.unary_unary(
+                '/footfall.v1.AccountsService/CreateSite',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.CreateSiteRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.Site.FromString,
+                _registered_method=True)
+        self.ListSites = channel.unary_unary(
+                '/footfall.v1.AccountsService/ListSites',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.ListSitesRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.ListSitesResponse.FromString,
+                _registered_method=True)
+        self.UpdateSite = channel.unary_unary(
+                '/footfall.v1.AccountsService/UpdateSite',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.UpdateSiteRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.Site.FromString,
+                _registered_method=True)
+        self.CreateMember = channel.unary_unary(
+                '/footfall.v1.AccountsService/CreateMember',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.CreateMemberRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.Member.FromString,
+                _registered_method=True)
+        self.ListMembers = channel.unary_unary(
+                '/footfall.v1.AccountsService/ListMembers',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.ListMembersRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.ListMembersResponse.FromString,
+                _registered_method=True)
+        self.UpdateMember = channel.unary_unary(
+                '/footfall.v1.AccountsService/UpdateMember',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.UpdateMemberRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.Member.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/footfall.v1.AccountsService/RemoveMember',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.Member.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
-    """Manages what an account owns.
+    """Manages what an account owns: sites, API keys, members, applications.
 
-    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; it acts on the account that it belongs to.
+    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; or the session of a user with the role `admin`.
+    Both act on the account that they belong to. ListSites and ListMembers are open to sessions of members too. What belongs
+    to another account is NOT_FOUND, like what does not exist.
     """
 
     def CreateApplication(self, request, context):
         """Creates an application and shows its keys, which are stored as hashes only and cannot be shown again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateKey(self, request, context):
+        """Creates an API key and shows it, once: only a hash of it is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """Returns the account's API keys without their secrets, newest first, revoked and expired ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
+        overlap, so that callers can change over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Revokes a key, within a second on every server; one that is revoked already is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSite(self, request, context):
+        """Creates a site.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSites(self, request, context):
+        """Returns the account's sites in the order of their hosts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSite(self, request, context):
+        """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateMember(self, request, context):
+        """Creates a user of the account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMembers(self, request, context):
+        """Returns the account's users in the order of their addresses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMember(self, request, context):
+        """Changes a user's role or password; a new password ends the user's sessions. Fails with FAILED_PRECONDITION (reason
+        LAST_ADMIN) where it would leave an account with admins without one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """Removes a user and ends the user's sessions. Fails like UpdateMember for the last admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +203,61 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     request_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateApplicationRequest.FromString,
                     response_serializer=footfall_dot_v1_dot_accounts__pb2.CreateApplicationResponse.SerializeToString,
             ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateKeyRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.ListKeysRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.RotateKeyRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.ApiKey.SerializeToString,
+            ),
+            'CreateSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSite,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateSiteRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.Site.SerializeToString,
+            ),
+            'ListSites': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSites,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.ListSitesRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.ListSitesResponse.SerializeToString,
+            ),
+            'UpdateSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSite,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.UpdateSiteRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.Site.SerializeToString,
+            ),
+            'CreateMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMember,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.CreateMemberRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.Member.SerializeToString,
+            ),
+            'ListMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMembers,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.ListMembersRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'UpdateMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMember,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.UpdateMemberRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.Member.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.Member.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'footfall.v1.AccountsService', rpc_method_handlers)
@@ -74,9 +267,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountsService:
-    """Manages what an account owns.
+    """Manages what an account owns: sites, API keys, members, applications.
 
-    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; it acts on the account that it belongs to.
+    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; or the session of a user with the role `admin`.
+    Both act on the account that they belong to. ListSites and ListMembers are open to sessions of members too. What belongs
+    to another account is NOT_FOUND, like what does not exist.
     """
 
     @staticmethod
@@ -96,6 +291,303 @@ class AccountsService:
             '/footfall.v1.AccountsService/CreateApplication',
             footfall_dot_v1_dot_accounts__pb2.CreateApplicationRequest.SerializeToString,
             footfall_dot_v1_dot_accounts__pb2.CreateApplicationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/CreateKey',
+            footfall_dot_v1_dot_accounts__pb2.CreateKeyRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/ListKeys',
+            footfall_dot_v1_dot_accounts__pb2.ListKeysRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/RotateKey',
+            footfall_dot_v1_dot_accounts__pb2.RotateKeyRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/RevokeKey',
+            footfall_dot_v1_dot_accounts__pb2.RevokeKeyRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.ApiKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/CreateSite',
+            footfall_dot_v1_dot_accounts__pb2.CreateSiteRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.Site.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSites(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/ListSites',
+            footfall_dot_v1_dot_accounts__pb2.ListSitesRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.ListSitesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/UpdateSite',
+            footfall_dot_v1_dot_accounts__pb2.UpdateSiteRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.Site.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/CreateMember',
+            footfall_dot_v1_dot_accounts__pb2.CreateMemberRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.Member.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/ListMembers',
+            footfall_dot_v1_dot_accounts__pb2.ListMembersRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/UpdateMember',
+            footfall_dot_v1_dot_accounts__pb2.UpdateMemberRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.Member.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/RemoveMember',
+            footfall_dot_v1_dot_accounts__pb2.RemoveMemberRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.Member.FromString,
             options,
             channel_credentials,
             insecure,

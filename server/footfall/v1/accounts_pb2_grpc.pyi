@@ -27,9 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccountsServiceStub:
-    """Manages what an account owns.
+    """Manages what an account owns: sites, API keys, members, applications.
 
-    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; it acts on the account that it belongs to.
+    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; or the session of a user with the role `admin`.
+    Both act on the account that they belong to. ListSites and ListMembers are open to sessions of members too. What belongs
+    to another account is NOT_FOUND, like what does not exist.
     """
 
     @_typing.overload
@@ -38,22 +40,78 @@ class AccountsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccountsServiceAsyncStub: ...
     CreateApplication: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CreateApplicationRequest, _accounts_pb2.CreateApplicationResponse]
     """Creates an application and shows its keys, which are stored as hashes only and cannot be shown again."""
+    CreateKey: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CreateKeyRequest, _accounts_pb2.CreateKeyResponse]
+    """Creates an API key and shows it, once: only a hash of it is stored."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListKeysRequest, _accounts_pb2.ListKeysResponse]
+    """Returns the account's API keys without their secrets, newest first, revoked and expired ones included."""
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RotateKeyRequest, _accounts_pb2.CreateKeyResponse]
+    """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
+    overlap, so that callers can change over.
+    """
+    RevokeKey: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeKeyRequest, _accounts_pb2.ApiKey]
+    """Revokes a key, within a second on every server; one that is revoked already is no error."""
+    CreateSite: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CreateSiteRequest, _accounts_pb2.Site]
+    """Creates a site."""
+    ListSites: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListSitesRequest, _accounts_pb2.ListSitesResponse]
+    """Returns the account's sites in the order of their hosts."""
+    UpdateSite: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.UpdateSiteRequest, _accounts_pb2.Site]
+    """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone."""
+    CreateMember: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CreateMemberRequest, _accounts_pb2.Member]
+    """Creates a user of the account."""
+    ListMembers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMembersRequest, _accounts_pb2.ListMembersResponse]
+    """Returns the account's users in the order of their addresses."""
+    UpdateMember: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.UpdateMemberRequest, _accounts_pb2.Member]
+    """Changes a user's role or password; a new password ends the user's sessions. Fails with FAILED_PRECONDITION (reason
+    LAST_ADMIN) where it would leave an account with admins without one.
+    """
+    RemoveMember: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RemoveMemberRequest, _accounts_pb2.Member]
+    """Removes a user and ends the user's sessions. Fails like UpdateMember for the last admin."""
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
-    """Manages what an account owns.
+    """Manages what an account owns: sites, API keys, members, applications.
 
-    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; it acts on the account that it belongs to.
+    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; or the session of a user with the role `admin`.
+    Both act on the account that they belong to. ListSites and ListMembers are open to sessions of members too. What belongs
+    to another account is NOT_FOUND, like what does not exist.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApplication: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CreateApplicationRequest, _accounts_pb2.CreateApplicationResponse]  # type: ignore[assignment]
     """Creates an application and shows its keys, which are stored as hashes only and cannot be shown again."""
+    CreateKey: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CreateKeyRequest, _accounts_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Creates an API key and shows it, once: only a hash of it is stored."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListKeysRequest, _accounts_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Returns the account's API keys without their secrets, newest first, revoked and expired ones included."""
+    RotateKey: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RotateKeyRequest, _accounts_pb2.CreateKeyResponse]  # type: ignore[assignment]
+    """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
+    overlap, so that callers can change over.
+    """
+    RevokeKey: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeKeyRequest, _accounts_pb2.ApiKey]  # type: ignore[assignment]
+    """Revokes a key, within a second on every server; one that is revoked already is no error."""
+    CreateSite: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CreateSiteRequest, _accounts_pb2.Site]  # type: ignore[assignment]
+    """Creates a site."""
+    ListSites: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListSitesRequest, _accounts_pb2.ListSitesResponse]  # type: ignore[assignment]
+    """Returns the account's sites in the order of their hosts."""
+    UpdateSite: _aio.UnaryUnaryMultiCallable[_accounts_pb2.UpdateSiteRequest, _accounts_pb2.Site]  # type: ignore[assignment]
+    """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone."""
+    CreateMember: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CreateMemberRequest, _accounts_pb2.Member]  # type: ignore[assignment]
+    """Creates a user of the account."""
+    ListMembers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMembersRequest, _accounts_pb2.ListMembersResponse]  # type: ignore[assignment]
+    """Returns the account's users in the order of their addresses."""
+    UpdateMember: _aio.UnaryUnaryMultiCallable[_accounts_pb2.UpdateMemberRequest, _accounts_pb2.Member]  # type: ignore[assignment]
+    """Changes a user's role or password; a new password ends the user's sessions. Fails with FAILED_PRECONDITION (reason
+    LAST_ADMIN) where it would leave an account with admins without one.
+    """
+    RemoveMember: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RemoveMemberRequest, _accounts_pb2.Member]  # type: ignore[assignment]
+    """Removes a user and ends the user's sessions. Fails like UpdateMember for the last admin."""
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Manages what an account owns.
+    """Manages what an account owns: sites, API keys, members, applications.
 
-    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; it acts on the account that it belongs to.
+    Credentials: `authorization: Bearer KEY`, a key with the `admin` scope; or the session of a user with the role `admin`.
+    Both act on the account that they belong to. ListSites and ListMembers are open to sessions of members too. What belongs
+    to another account is NOT_FOUND, like what does not exist.
     """
 
     @_abc_1.abstractmethod
@@ -63,5 +121,97 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.CreateApplicationResponse, _abc.Awaitable[_accounts_pb2.CreateApplicationResponse]]:
         """Creates an application and shows its keys, which are stored as hashes only and cannot be shown again."""
+
+    @_abc_1.abstractmethod
+    def CreateKey(
+        self,
+        request: _accounts_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.CreateKeyResponse, _abc.Awaitable[_accounts_pb2.CreateKeyResponse]]:
+        """Creates an API key and shows it, once: only a hash of it is stored."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _accounts_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListKeysResponse, _abc.Awaitable[_accounts_pb2.ListKeysResponse]]:
+        """Returns the account's API keys without their secrets, newest first, revoked and expired ones included."""
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _accounts_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.CreateKeyResponse, _abc.Awaitable[_accounts_pb2.CreateKeyResponse]]:
+        """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
+        overlap, so that callers can change over.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeKey(
+        self,
+        request: _accounts_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ApiKey, _abc.Awaitable[_accounts_pb2.ApiKey]]:
+        """Revokes a key, within a second on every server; one that is revoked already is no error."""
+
+    @_abc_1.abstractmethod
+    def CreateSite(
+        self,
+        request: _accounts_pb2.CreateSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Site, _abc.Awaitable[_accounts_pb2.Site]]:
+        """Creates a site."""
+
+    @_abc_1.abstractmethod
+    def ListSites(
+        self,
+        request: _accounts_pb2.ListSitesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListSitesResponse, _abc.Awaitable[_accounts_pb2.ListSitesResponse]]:
+        """Returns the account's sites in the order of their hosts."""
+
+    @_abc_1.abstractmethod
+    def UpdateSite(
+        self,
+        request: _accounts_pb2.UpdateSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Site, _abc.Awaitable[_accounts_pb2.Site]]:
+        """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone."""
+
+    @_abc_1.abstractmethod
+    def CreateMember(
+        self,
+        request: _accounts_pb2.CreateMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Member, _abc.Awaitable[_accounts_pb2.Member]]:
+        """Creates a user of the account."""
+
+    @_abc_1.abstractmethod
+    def ListMembers(
+        self,
+        request: _accounts_pb2.ListMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListMembersResponse, _abc.Awaitable[_accounts_pb2.ListMembersResponse]]:
+        """Returns the account's users in the order of their addresses."""
+
+    @_abc_1.abstractmethod
+    def UpdateMember(
+        self,
+        request: _accounts_pb2.UpdateMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Member, _abc.Awaitable[_accounts_pb2.Member]]:
+        """Changes a user's role or password; a new password ends the user's sessions. Fails with FAILED_PRECONDITION (reason
+        LAST_ADMIN) where it would leave an account with admins without one.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveMember(
+        self,
+        request: _accounts_pb2.RemoveMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.Member, _abc.Awaitable[_accounts_pb2.Member]]:
+        """Removes a user and ends the user's sessions. Fails like UpdateMember for the last admin."""
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
