@@ -7,7 +7,7 @@ from typing import Any
 
 from footfall.accounts.service import Authenticator, require_scope
 from footfall.rpc.call import Call, Method
-from footfall.rpc.policy import AccountKey, ApplicationKey, Policy, SiteKey
+from footfall.rpc.policy import AccountKey, ApplicationKey, Policy, SiteKey, WorkspaceKey
 
 #: Checks a call, and notes on it what was found out.
 Check = Callable[[Call], Awaitable[None]]
@@ -49,6 +49,14 @@ class Access:
                     call.tenant = key.account_id
 
                 return account_key
+            case WorkspaceKey():
+
+                async def workspace_key(call: Call) -> None:
+                    call.principal = call.tenant = await accounts.authenticate_workspace(
+                        call.metadata.get("x-api-key")
+                    )
+
+                return workspace_key
 
     def authoriser(self, method: Method) -> Check | None:
         """Return the check of the tenant that the message names; it sets the call's tenant.

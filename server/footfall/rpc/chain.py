@@ -346,9 +346,14 @@ def _application_window(call: Call) -> Window:
     return Window(f"app:{call.tenant.id}", call.tenant.plan.application_reads_per_10s, 10)
 
 
+def _workspace_window(call: Call) -> Window:
+    return Window(f"workspace:{call.tenant.id}", call.tenant.plan.workspace_requests_per_second, 1)
+
+
 _WINDOWS: Mapping[Allowance, Callable[[Call], Window]] = {
     Allowance.SITE: _site_window,
     Allowance.APPLICATION_READS: _application_window,
+    Allowance.WORKSPACE: _workspace_window,
 }
 
 

@@ -16,6 +16,8 @@ class Allowance(Enum):
     SITE = auto()
     #: The application's reads in ten seconds.
     APPLICATION_READS = auto()
+    #: The workspace's requests a second.
+    WORKSPACE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,15 @@ class AccountKey:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkspaceKey:
+    """`x-api-key`; the tenant is the workspace that the key belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What a method asks of its callers."""
 
-    credentials: ApplicationKey | SiteKey | AccountKey
+    credentials: ApplicationKey | SiteKey | AccountKey | WorkspaceKey
     allowance: Allowance | None = None
 
 
