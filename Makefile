@@ -20,7 +20,7 @@ demo: $(INSTALLED) ## Start everything on this machine, with demo data and crede
 	exec $(BIN)/footfall up --demo
 
 test: $(INSTALLED) ## Run the whole suite on real stores and a real gateway
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED) generate-check ## Check format, lint, types, layers, protos and the gateway's configuration
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,13 @@ from tests.live.conftest import Valkey
 Metadata = tuple[tuple[str, str], ...]
 
 _names = itertools.count(1)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; for what a server does after it has answered."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from footfall.rpc.metrics import Metrics
 from footfall.rpc.policy import POLICIES
 from footfall.rpc.services import DESCRIPTORS, methods
 from footfall.v1 import ingest_pb2, realtime_pb2, timeseries_pb2
-from tests.rpc.conftest import App, Service, refused
+from tests.rpc.conftest import App, Service, eventually, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -383,6 +383,8 @@ async def test_failures_and_nothing_else_are_logged(service: Service, app: App) 
         await service.timeseries.QueryTimeseries(request, metadata=app.reads)
         assert [line for line in lines if line["event"] == "call"] == []
         error = await refused(service.timeseries.QueryTimeseries(request))
+        # The line is written once the caller has its answer.
+        await eventually(lambda: any(line["event"] == "call" for line in lines))
     [line] = [line for line in lines if line["event"] == "call"]
     assert (line["code"], line["reason"], line["log_level"]) == (
         "UNAUTHENTICATED",
@@ -404,4 +406,5 @@ async def test_calls_are_counted_by_method_and_code(service: Service, site: Site
     request = realtime_pb2.GetSourcesRequest(site=site.id)
     await service.realtime.GetSources(request, metadata=service.key([site], Scope.READ))
     await refused(service.realtime.GetSources(request))
-    assert (count("OK"), count("UNAUTHENTICATED")) == (before[0] + 1, before[1] + 1)
+    after = before[0] + 1, before[1] + 1
+    await eventually(lambda: (count("OK"), count("UNAUTHENTICATED")) == after)
