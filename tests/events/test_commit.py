@@ -223,7 +223,7 @@ async def test_texts_of_pages_are_never_forgotten(engine: Engine) -> None:
 
     store.commit([web_batch([{"path": "/A"}], pages=[page("/A", title="Ünten")])])
     store.commit([web_batch([{"path": "/A"}], pages=[page("/A", author="Zoë")])])
-    assert known() == [("/A", "Ünten", "Zoë", "", "", "/a\nünten\nzoë")]
+    assert known() == [("/A", "Ünten", "Zoë", "", "", "example.com/a\nünten\nzoë")]
     store = engine.reopen()
     store.commit(
         [
@@ -232,8 +232,8 @@ async def test_texts_of_pages_are_never_forgotten(engine: Engine) -> None:
         ]
     )
     assert known() == [
-        ("/A", "Oben", "Zoë", "", "i.png", "/a\noben\nzoë"),
-        ("/b", "", "", "", "", "/b\n\n"),
+        ("/A", "Oben", "Zoë", "", "i.png", "example.com/a\noben\nzoë"),
+        ("/b", "", "", "", "", "example.com/b\n\n"),
     ]
     store.commit([web_batch([{"path": "/A"}], tenant_id="other")])
     assert [row[1] for row in known()] == ["", "Oben", ""]

@@ -100,7 +100,8 @@ class HistoryQuery:
     last_day: int
     #: How many pages are asked for; 0: none.
     pages_max: int = 0
-    #: Keeps the pages whose path, title or author contains this text, whatever its case.
+    #: Keeps the pages whose address (host and path), title or author contains this text, whatever
+    #: its case; a pasted address may have its scheme. "": all pages.
     search: str = ""
     #: What pages are ranked by, descending; then by path and host.
     rank_by: Literal["pageviews", "engaged_s"] = "pageviews"

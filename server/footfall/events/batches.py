@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from footfall.errors import InvalidInputError
 from footfall.events.dedup import Bools, Int64s, Keys
+from footfall.events.search import page_text
 from footfall.events.tables import TABLES, TENANT_COLUMN, arrow_type, batch_columns
 from footfall.events.visits import StoredView
 from footfall.ingest.model import EventBatch, EventTable, Page
@@ -177,7 +178,7 @@ def pages_arrow(pages: Mapping[int, Page]) -> pa.Table:
             page.author,
             page.pubdate,
             page.og_image,
-            f"{page.path}\n{page.title}\n{page.author}".lower(),
+            page_text(page),
         )
         for page_id, page in pages.items()
     ]

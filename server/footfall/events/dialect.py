@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Double, literal_column
+from sqlalchemy import BigInteger, Boolean, Double, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
@@ -52,6 +52,14 @@ class quantile(FunctionElement[float]):  # noqa: N801
     type = Double()
     inherit_cache = True
     name = "quantile"
+
+
+class contains(FunctionElement[bool]):  # noqa: N801
+    """`contains(text, part)`: whether the text has the part in it, byte by byte."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "contains"
 
 
 def exact_quantile(column: ColumnElement[Any], percent: int) -> quantile:
@@ -110,3 +118,15 @@ def _quantile_duckdb(element: quantile, compiler: SQLCompiler, **kw: Any) -> str
 def _quantile_clickhouse(element: quantile, compiler: SQLCompiler, **kw: Any) -> str:
     x, level = _arguments(element, compiler, **kw)
     return f"quantileExactInclusive({level})({x})"
+
+
+@compiles(contains, DUCKDB)
+def _contains_duckdb(element: contains, compiler: SQLCompiler, **kw: Any) -> str:
+    text, part = _arguments(element, compiler, **kw)
+    return f"contains({text}, {part})"
+
+
+@compiles(contains, CLICKHOUSE)
+def _contains_clickhouse(element: contains, compiler: SQLCompiler, **kw: Any) -> str:
+    text, part = _arguments(element, compiler, **kw)
+    return f"(position({text}, {part}) > 0)"

@@ -1,7 +1,8 @@
-"""How page views become the rollups' rows, the same on every engine.
+"""How web events become the rollups' rows, the same on every engine.
 
-Counts are sums over rows: a page view is one, a correction takes a visit back. Excluded events
-are in none.
+Counts are sums over rows: a page view is one, a correction takes a visit back, a heartbeat adds
+engaged time. Excluded events are in none. Engaged time is summed in whole microseconds, so that a
+sum is the same in whatever order an engine adds it up.
 """
 
 from __future__ import annotations
@@ -9,11 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, case, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from footfall.events.dialect import int_divide
 from footfall.events.tables import CORRECTION_KIND, SLOT_US, pageday, slot15, web_events
 from footfall.ingest.model import Exclusion, WebEventKind
+
+#: What both rollups sum up.
+SUMS: Final = ("pageviews", "visits", "engaged_us")
 
 
 @dataclass(frozen=True)
@@ -23,39 +39,61 @@ class Rollup:
     table: Table
     keys: dict[str, ColumnElement[Any]]
 
+    def rows(self, *conditions: ColumnElement[bool]) -> Select[Any]:
+        """Return keys and sums of each event under the conditions that counts for anything."""
+        return select(
+            *(value.label(name) for name, value in self.keys.items()),
+            *(value.label(name) for name, value in _VALUES.items()),
+        ).where(_COUNTS, *conditions)
+
     def counts(self, *conditions: ColumnElement[bool]) -> Select[Any]:
         """Return the rows that the events under the conditions make, by key."""
-        is_view = web_events.c.kind == WebEventKind.PAGEVIEW.value
         return (
             select(
                 *(value.label(name) for name, value in self.keys.items()),
-                func.sum(case((is_view, 1), else_=0)).label("pageviews"),
-                func.sum(web_events.c.visits).label("visits"),
+                *(func.sum(value).label(name) for name, value in _VALUES.items()),
             )
-            .where(
-                web_events.c.excluded == Exclusion.NONE.value,
-                web_events.c.kind.in_((WebEventKind.PAGEVIEW.value, CORRECTION_KIND)),
-                *conditions,
-            )
+            .where(_COUNTS, *conditions)
             .group_by(*self.keys.values())
             .order_by(*self.keys)
         )
 
 
-ROLLUPS: Final = (
-    Rollup(
-        slot15,
-        {
-            "site_id": web_events.c.site_id,
-            "slot_us": int_divide(web_events.c.ts_us, SLOT_US) * SLOT_US,
-        },
-    ),
-    Rollup(
-        pageday,
-        {
-            "site_id": web_events.c.site_id,
-            "local_day": web_events.c.local_day,
-            "page_id": web_events.c.page_id,
-        },
+_event: Final = web_events.c
+_is_view: Final = _event.kind == WebEventKind.PAGEVIEW.value
+_is_heartbeat: Final = _event.kind == WebEventKind.HEARTBEAT.value
+
+_COUNTS: Final = and_(
+    _event.excluded == Exclusion.NONE.value,
+    or_(
+        _event.kind.in_((WebEventKind.PAGEVIEW.value, CORRECTION_KIND)),
+        and_(_is_heartbeat, _event.engaged_s > 0),
     ),
 )
+# Rounded half up by floor(), since engines do not agree about round().
+_engaged_us: Final = cast(
+    func.floor(_event.engaged_s * literal_column("1000000.0") + literal_column("0.5")), BigInteger
+)
+_VALUES: Final[dict[str, ColumnElement[Any]]] = {
+    "pageviews": case((_is_view, literal_column("1")), else_=literal_column("0")),
+    "visits": _event.visits,
+    "engaged_us": case((_is_heartbeat, _engaged_us), else_=literal_column("0")),
+}
+
+SLOT15: Final = Rollup(
+    slot15,
+    {
+        "site_id": _event.site_id,
+        "slot_us": int_divide(_event.ts_us, SLOT_US) * SLOT_US,
+        "local_day": _event.local_day,
+    },
+)
+PAGEDAY: Final = Rollup(
+    pageday,
+    {
+        "site_id": _event.site_id,
+        "local_day": _event.local_day,
+        "page_id": _event.page_id,
+    },
+)
+ROLLUPS: Final = (SLOT15, PAGEDAY)

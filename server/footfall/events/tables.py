@@ -87,17 +87,20 @@ pages = Table(
     Column("search_text", String),
 )
 
-#: Counted page views and visits by site and quarter of an hour, UTC.
+#: What is counted by site and quarter of an hour, UTC. The local day is a key of its own, since
+#: in some zones a day has begun within a quarter of an hour.
 slot15 = Table(
     "slot15",
     metadata,
     Column("site_id", String),
     Column("slot_us", BigInteger),
+    Column("local_day", Integer),
     Column("pageviews", BigInteger),
     Column("visits", BigInteger),
+    Column("engaged_us", BigInteger),
 )
 
-#: Counted page views by site, local day and page, and the visits that began on the page.
+#: What is counted by site, local day and page; visits are those that began on the page.
 pageday = Table(
     "pageday",
     metadata,
@@ -106,6 +109,7 @@ pageday = Table(
     Column("page_id", BigInteger),
     Column("pageviews", BigInteger),
     Column("visits", BigInteger),
+    Column("engaged_us", BigInteger),
 )
 
 #: The column that names the tenant, by table.

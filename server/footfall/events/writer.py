@@ -25,6 +25,7 @@ from footfall.events.batches import (
 )
 from footfall.events.dedup import WINDOW_US, Bools, Claim, DedupIndex, DedupTable, Int64s, Keys
 from footfall.events.ports import Clock
+from footfall.events.versions import HistoryVersions
 from footfall.events.visits import Span, StoredView, Verdict, VisitMirror
 from footfall.ingest.model import (
     CommitOutcome,
@@ -91,6 +92,7 @@ class Writer:
         self._index = index or DedupTable()
         self._mirror = VisitMirror()
         self._pages: dict[int, Page] = {}
+        self.versions = HistoryVersions()
         self.last_seq = 0
 
     def remember(
@@ -149,12 +151,14 @@ class Writer:
         tables: dict[EventTable, pa.Table] = {}
         known: dict[int, Page] = {}
         pages: dict[int, Page] = {}
+        touched: set[str] = set()
         first_seq = seq = self.last_seq + 1
         for rows, new in zip(gathered, fresh, strict=True):
             visits = None
             if rows.table is EventTable.WEB_EVENTS:
                 verdict, visits = self._visits(rows, new)
                 known, pages = self._pages_of(rows.batches)
+                touched = _counted_sites(rows, new) | {page.site_id for page in pages.values()}
             if not new.any():
                 continue
             tables[rows.table] = rows.arrow(seq, new, visits)
@@ -164,7 +168,13 @@ class Writer:
                 tables[rows.table] = append(tables[rows.table], taken_back)
                 seq += len(taken_back)
         if tables or pages:
-            self._engine.write(WriteSet(tables, pages, first_seq, seq - 1))
+            try:
+                self._engine.write(WriteSet(tables, pages, first_seq, seq - 1))
+            except BaseException:
+                # Parts of it may be there to be read all the same.
+                self.versions.touch_all()
+                raise
+            self.versions.touch(touched)
         self.last_seq = seq - 1
         self._remember_pages(known)
         return verdict
@@ -226,3 +236,11 @@ class Writer:
         return [
             CommitOutcome(duplicates.get(place, ()), self.last_seq) for place in range(len(batches))
         ]
+
+
+def _counted_sites(rows: TableRows, fresh: Bools) -> set[str]:
+    """Return the sites of which the rows change what is counted."""
+    counted = fresh & (rows.ints("excluded") == Exclusion.NONE.value)
+    counted &= (rows.ints("kind") == WebEventKind.PAGEVIEW.value) | (rows.ints("engaged_s") > 0)
+    of = np.searchsorted(rows.edges, np.flatnonzero(counted), side="right") - 1
+    return {rows.batches[place].tenant_id for place in np.unique(of).tolist()}

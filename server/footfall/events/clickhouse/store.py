@@ -12,6 +12,7 @@ are in its memory.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from sqlalchemy import (
     String,
     column,
     delete,
+    func,
     insert,
     literal_column,
     select,
@@ -34,8 +36,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL
 
-from footfall.analytics.model import ApiRequestRow, LiveEvent, Series, TimeseriesQuery
-from footfall.events import statements
+from footfall.analytics.model import (
+    ApiRequestRow,
+    History,
+    HistoryQuery,
+    LiveEvent,
+    Series,
+    SlotCount,
+    TimeseriesQuery,
+)
+from footfall.events import history, statements
 from footfall.events.clickhouse.driver import Driver, EmbeddedDriver, ServerDriver, compile_sql
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.migrations import pending_migrations
@@ -62,6 +72,27 @@ _migrations: Final = table(
     column("applied_us", BigInteger),
 )
 
+_parts: Final = table(
+    "parts",
+    column("database", String),
+    column("table", String),
+    column("active", BigInteger),
+    column("max_block_number", BigInteger),
+    column("data_version", BigInteger),
+    schema="system",
+)
+#: A line for each table that history is read from.
+_TABLE_VERSIONS: Final = (
+    select(_parts.c.table, func.max(_parts.c.max_block_number), func.max(_parts.c.data_version))
+    .where(
+        _parts.c.database == func.currentDatabase(),
+        _parts.c.active == 1,
+        _parts.c.table.in_([pages.name, *(rollup.table.name for rollup in ROLLUPS)]),
+    )
+    .group_by(_parts.c.table)
+    .order_by(_parts.c.table)
+)
+
 
 def open_clickhouse(url: URL, *, clock: Clock = time_us) -> ClickHouseStore:
     """Open the store of a `clickhouse://`, `clickhouses://` or `chdb://` URL."""
@@ -83,6 +114,7 @@ class ClickHouseStore:
         self._pool = ReadPool(_READERS)
         #: A commit that failed and may have been stored, in part or whole.
         self._doubtful: WriteSet | None = None
+        self._has_written = False
         self._writer = Writer(self, clock)
         try:
             self._migrate()
@@ -103,6 +135,8 @@ class ClickHouseStore:
         if self._doubtful is not None:
             self._take_out(self._doubtful)
             self._doubtful = None
+            self._writer.versions.touch_all()
+        self._has_written = True
         return self._writer.commit(batches)
 
     def stored(self, lookup: Lookup) -> Bools:
@@ -180,7 +214,7 @@ class ClickHouseStore:
         events = rows.tables.get(EventTable.WEB_EVENTS)
         if events is None:
             return
-        touched: list[set[tuple[Any, ...]]] = [_slots(events), _page_days(events)]
+        touched: list[set[tuple[Any, ...]]] = [_slot_keys(events), _page_day_keys(events)]
         for rollup, keys in zip(ROLLUPS, touched, strict=True):
             target = rollup.table
             names = target.columns.keys()
@@ -256,6 +290,52 @@ class ClickHouseStore:
         """See EventReader.ping."""
         await self._read(select(literal_column("1")), list, timeout_s)
 
+    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
+        """See WebHistory.history.
+
+        There are no transactions to read in, but an insert becomes visible in a table at once. So
+        days and pages come from one scan of one rollup; the texts of pages may be newer. The
+        site's first day is read afterwards, so that no day is before it.
+        """
+        asked = history.parameters(query)
+        if query.pages_max > 0:
+            statement = history.days_and_pages(query.rank_by, search=bool(asked["search"]))
+        else:
+            statement = history.days(tail=False)
+        end_s = time.monotonic() + timeout_s
+        rows = await self._read(statement.params(asked), list, timeout_s)
+        first = await self._read(
+            history.first_day(tail=False).params(asked), list, end_s - time.monotonic()
+        )
+        if query.pages_max > 0:
+            days = [(local_day, *row[-3:]) for is_page, local_day, *row in rows if not is_page]
+            pages_found = [row for is_page, _, *row in rows if is_page]
+        else:
+            days, pages_found = rows, []
+        return History(
+            first[0][0] if first else None,
+            [history.day_count(row) for row in days],
+            [history.page_count(row) for row in pages_found],
+        )
+
+    async def slots(
+        self, site_id: str, start_us: int, end_us: int, timeout_s: float
+    ) -> list[SlotCount]:
+        """See WebHistory.slots."""
+        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
+        statement = history.slots(tail=False).params(asked)
+        return await self._read(statement, _each(history.slot_count), timeout_s)
+
+    async def history_version(self, site_id: str, timeout_s: float) -> str:
+        """See WebHistory.history_version.
+
+        A server that has not written asks ClickHouse, since another one may write: the numbers of
+        a table's blocks and mutations grow with every change of it.
+        """
+        if self._has_written:
+            return self._writer.versions.of(site_id)
+        return await self._read(_TABLE_VERSIONS, repr, timeout_s)
+
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""
         return await self._read(statements.active_sites(since_us, through_seq), _each(_first))
@@ -312,11 +392,13 @@ def _in_lists(values: Iterable[T]) -> Iterator[list[T]]:
         yield some
 
 
-def _slots(events: pa.Table) -> set[tuple[Any, ...]]:
-    sites, times = events["site_id"].to_pylist(), events["ts_us"].to_pylist()
-    return {(site, at_us // SLOT_US * SLOT_US) for site, at_us in zip(sites, times, strict=True)}
+def _slot_keys(events: pa.Table) -> set[tuple[Any, ...]]:
+    columns = [events[name].to_pylist() for name in ("site_id", "ts_us", "local_day")]
+    return {
+        (site, at_us // SLOT_US * SLOT_US, day) for site, at_us, day in zip(*columns, strict=True)
+    }
 
 
-def _page_days(events: pa.Table) -> set[tuple[Any, ...]]:
+def _page_day_keys(events: pa.Table) -> set[tuple[Any, ...]]:
     columns = [events[name].to_pylist() for name in ("site_id", "local_day", "page_id")]
     return set(zip(*columns, strict=True))

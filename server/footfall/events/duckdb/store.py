@@ -9,7 +9,7 @@ that a failure there is not a failure to store events, and is tried again later.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -35,14 +35,27 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ClauseElement
 
-from footfall.analytics.model import ApiRequestRow, LiveEvent, Series, TimeseriesQuery
+from footfall.analytics.model import (
+    ApiRequestRow,
+    History,
+    HistoryQuery,
+    LiveEvent,
+    Series,
+    SlotCount,
+    TimeseriesQuery,
+)
 from footfall.errors import FootfallError, UnavailableError
-from footfall.events import statements
+from footfall.events import history, statements
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
-from footfall.events.duckdb.engine import DuckDBEngine, compile_sql
+from footfall.events.duckdb.engine import (
+    DuckDBEngine,
+    Template,
+    compile_sql,
+    snapshot,
+)
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
-from footfall.events.rollups import ROLLUPS, Rollup
+from footfall.events.rollups import ROLLUPS, SUMS, Rollup
 from footfall.events.tables import TABLES, TENANT_COLUMN, pages, web_events
 from footfall.events.visits import Span, StoredView
 from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
@@ -58,6 +71,7 @@ _CHECKPOINT_PAUSE_S: Final = 5.0
 _HISTORY_TIMEOUT_S: Final = 60.0
 
 _folded: Final = table("folded", column("through_seq", BigInteger))
+_FOLDED_SEQ: Final = select(_folded.c.through_seq)
 _migrations: Final = table(
     "schema_migrations",
     column("version", BigInteger),
@@ -229,6 +243,8 @@ class DuckDBStore:
                 for target in TABLES.values():
                     _run(connection, delete(target).where(target.c.seq > known_seq))
                 connection.execute("COMMIT")
+        if wanted_seq is None:
+            self._writer.versions.touch_all()
         self._doubtful = False
         return wanted_seq is not None and stored_seq >= wanted_seq
 
@@ -285,7 +301,7 @@ class DuckDBStore:
 
     def _load(self, connection: Connection) -> None:
         now_us = self._clock()
-        ((self._folded_seq,),) = _run(connection, select(_folded.c.through_seq)).fetchall()
+        self._folded_seq = _folded_seq(connection)
         keys: list[tuple[Keys, Int64s]] = []
         for target in TABLES.values():
             found = _run(connection, statements.keys_since(target, now_us - WINDOW_US))
@@ -331,6 +347,28 @@ class DuckDBStore:
     async def ping(self, timeout_s: float) -> None:
         """See EventReader.ping."""
         await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
+
+    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
+        """See WebHistory.history; all its statements see the snapshot of one transaction."""
+        return await self._engine.read(lambda connection: _history(connection, query), timeout_s)
+
+    async def slots(
+        self, site_id: str, start_us: int, end_us: int, timeout_s: float
+    ) -> list[SlotCount]:
+        """See WebHistory.slots."""
+        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
+
+        def work(connection: Connection) -> list[SlotCount]:
+            with snapshot(connection):
+                folded = asked | {"folded_seq": _folded_seq(connection)}
+                rows = _fetch(connection, history.slots(tail=True), folded)
+            return [history.slot_count(row) for row in rows]
+
+        return await self._engine.read(work, timeout_s)
+
+    async def history_version(self, site_id: str, timeout_s: float) -> str:  # noqa: ARG002 - nothing is waited for
+        """See WebHistory.history_version; the process that has the file is its only writer."""
+        return self._writer.versions.of(site_id)
 
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""
@@ -394,6 +432,36 @@ def _rollback(connection: Connection) -> None:
         _log.warning("rollback failed", error=repr(error))
 
 
+def _history(connection: Connection, query: HistoryQuery) -> History:
+    with snapshot(connection):
+        asked = history.parameters(query, _folded_seq(connection))
+        first = _fetch(connection, history.first_day(tail=True), asked)
+        days = _fetch(connection, history.days(tail=True), asked)
+        pages_found: list[Any] = []
+        if query.pages_max > 0:
+            top = history.top_pages(query.rank_by, search=bool(asked["search"]), tail=True)
+            pages_found = _fetch(connection, top, asked)
+    return History(
+        first[0][0] if first else None,
+        [history.day_count(row) for row in days],
+        [history.page_count(row) for row in pages_found],
+    )
+
+
+#: Compiling a statement takes as long as running a small one.
+_template = cache(Template.of)
+
+
+def _fetch(connection: Connection, template: Select[Any], values: Mapping[str, Any]) -> list[Any]:
+    compiled = _template(template)
+    return connection.execute(compiled.sql, compiled.parameters(values)).fetchall()
+
+
+def _folded_seq(connection: Connection) -> int:
+    ((seq,),) = _fetch(connection, _FOLDED_SEQ, {})
+    return int(seq)
+
+
 @cache
 def _append_sql(target: Table) -> str:
     names = target.columns.keys()
@@ -425,7 +493,7 @@ def _add_up(connection: Connection, rollup: Rollup, after_seq: int, through_seq:
     target = rollup.table
     incoming = table(_INCOMING, *(column(name) for name in delta.column_names))
     same = and_(*(target.c[name] == incoming.c[name] for name in rollup.keys))
-    grown = {name: target.c[name] + incoming.c[name] for name in ("pageviews", "visits")}
+    grown = {name: target.c[name] + incoming.c[name] for name in SUMS}
     _run(connection, update(target).values(grown).where(same), delta)
     by_key = [incoming.c[name] for name in rollup.keys]
     new = select(incoming).where(~exists().where(same)).order_by(*by_key)

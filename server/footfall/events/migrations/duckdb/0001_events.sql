@@ -69,8 +69,10 @@ CREATE TABLE pages (
 CREATE TABLE slot15 (
     site_id VARCHAR NOT NULL,
     slot_us BIGINT NOT NULL,
+    local_day INTEGER NOT NULL,
     pageviews BIGINT NOT NULL,
-    visits BIGINT NOT NULL
+    visits BIGINT NOT NULL,
+    engaged_us BIGINT NOT NULL
 );
 
 CREATE TABLE pageday (
@@ -78,7 +80,8 @@ CREATE TABLE pageday (
     local_day INTEGER NOT NULL,
     page_id BIGINT NOT NULL,
     pageviews BIGINT NOT NULL,
-    visits BIGINT NOT NULL
+    visits BIGINT NOT NULL,
+    engaged_us BIGINT NOT NULL
 );
 
 -- One row: web events up to this sequence number are in the rollups.

@@ -1,0 +1,226 @@
+"""The statements of WebHistory, built once each, and the shapes of their rows.
+
+They read rollups and, where an engine folds events into them later, the tail of events that are
+not in them yet: a row of a rollup and an event are both things to be summed. So they cost by
+days, slots and pages, and by at most one fold's worth of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    Subquery,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
+
+from footfall.analytics.model import DayCount, HistoryQuery, PageCount, SlotCount
+from footfall.events.dialect import contains
+from footfall.events.rollups import PAGEDAY, SLOT15, SUMS, Rollup
+from footfall.events.search import search_key
+from footfall.events.tables import pages, web_events
+
+Row = Sequence[Any]
+Ranking = Literal["pageviews", "engaged_s"]
+
+#: What the statements are asked with.
+_SITE: Final = bindparam("site_id", None, String)
+_FIRST: Final = bindparam("first", None, BigInteger)
+_LAST: Final = bindparam("last", None, BigInteger)
+#: Events up to this one are in the rollups.
+_FOLDED: Final = bindparam("folded_seq", None, BigInteger)
+_SEARCH: Final = bindparam("search", None, String)
+_ROWS: Final = bindparam("rows_max", None, Integer)
+
+_ONE: Final = literal_column("1", Integer)
+
+_PAGE_TEXTS: Final = ("host", "path", "title", "author", "pubdate", "og_image")
+
+
+def parameters(query: HistoryQuery, folded_seq: int = 0) -> dict[str, Any]:
+    """Return what the statements of a query take."""
+    return {
+        "site_id": query.site_id,
+        "first": query.first_day,
+        "last": query.last_day,
+        "folded_seq": folded_seq,
+        "search": search_key(query.search),
+        "rows_max": query.pages_max,
+    }
+
+
+@cache
+def first_day(*, tail: bool) -> Select[Any]:
+    """Return the local day of a site's first counted page view; no row without one."""
+    counted = _counted(SLOT15, tail=tail)
+    return (
+        select(counted.c.local_day)
+        .where(counted.c.pageviews > 0)
+        .order_by(counted.c.local_day)
+        .limit(1)
+    )
+
+
+@cache
+def days(*, tail: bool) -> Select[Any]:
+    """Return (local_day, sums) of the days from `first` to `last`, ascending."""
+    counted = _counted(SLOT15, "local_day", tail=tail)
+    sums = _sums(counted)
+    return (
+        select(counted.c.local_day, *sums)
+        .group_by(counted.c.local_day)
+        .having(or_(*(value != 0 for value in sums)))
+        .order_by(counted.c.local_day)
+    )
+
+
+@cache
+def slots(*, tail: bool) -> Select[Any]:
+    """Return (slot_us, page views, visits) from `first` to `last`, ascending."""
+    counted = _counted(SLOT15, "slot_us", tail=tail)
+    pageviews, visits, _ = _sums(counted)
+    return (
+        select(counted.c.slot_us, pageviews, visits)
+        .group_by(counted.c.slot_us)
+        .having(or_(pageviews != 0, visits != 0))
+        .order_by(counted.c.slot_us)
+    )
+
+
+@cache
+def top_pages(rank_by: Ranking, *, search: bool, tail: bool) -> Select[Any]:
+    """Return (texts, sums) of the first `rows_max` pages of the days from `first` to `last`."""
+    counted = _counted(PAGEDAY, "local_day", tail=tail)
+    sums = _sums(counted)
+    summed = (
+        select(counted.c.page_id, *(value.label(name) for name, value in _named(sums)))
+        .group_by(counted.c.page_id)
+        .having(dict(_named(sums))[_ranked_by(rank_by)] > 0)
+        .subquery("summed")
+    )
+    return (
+        select(*(pages.c[name] for name in _PAGE_TEXTS), *(summed.c[name] for name in SUMS))
+        .select_from(summed.join(pages, pages.c.page_id == summed.c.page_id))
+        .where(*_of_the_site(search=search))
+        .order_by(summed.c[_ranked_by(rank_by)].desc(), pages.c.path, pages.c.host)
+        .limit(_ROWS)
+    )
+
+
+@cache
+def days_and_pages(rank_by: Ranking, *, search: bool) -> Select[Any]:
+    """Return (is_page, local_day, texts, sums): the days of `days`, then the pages of
+    `top_pages`, from one scan of one rollup.
+
+    For engines without transactions: one scan is the one thing there that is of one moment.
+    """
+    counted = _counted(PAGEDAY, "local_day", tail=False)
+    sums = _sums(counted)
+    is_page = func.grouping(counted.c.local_day)
+    summed = (
+        select(
+            is_page.label("is_page"),
+            counted.c.local_day,
+            counted.c.page_id,
+            *(value.label(name) for name, value in _named(sums)),
+        )
+        .group_by(func.grouping_sets(counted.c.local_day, counted.c.page_id))
+        .having(or_(*(value != 0 for value in sums)))
+        .subquery("summed")
+    )
+    known = (
+        select(pages.c.page_id, *(pages.c[name] for name in _PAGE_TEXTS), _ONE.label("known"))
+        .where(*_of_the_site(search=search))
+        .subquery("known")
+    )
+    rank = summed.c[_ranked_by(rank_by)]
+    place = func.row_number().over(
+        partition_by=summed.c.is_page, order_by=(rank.desc(), known.c.path, known.c.host)
+    )
+    placed = (
+        select(summed, *(known.c[name] for name in _PAGE_TEXTS), place.label("place"))
+        .select_from(summed.outerjoin(known, known.c.page_id == summed.c.page_id))
+        .where(or_(summed.c.is_page == 0, and_(known.c.known == 1, rank > 0)))
+        .subquery("placed")
+    )
+    names = ("is_page", "local_day", *_PAGE_TEXTS, *SUMS)
+    return (
+        select(*(placed.c[name] for name in names))
+        .where(or_(placed.c.is_page == 0, placed.c.place <= _ROWS))
+        .order_by(placed.c.is_page, placed.c.local_day, placed.c.place)
+    )
+
+
+def day_count(row: Row) -> DayCount:
+    """Return a row of `days` as a value."""
+    local_day, pageviews, visits, engaged_us = row
+    return DayCount(local_day, int(pageviews), int(visits), int(engaged_us) / 1_000_000)
+
+
+def page_count(row: Row) -> PageCount:
+    """Return a row of `top_pages` as a value."""
+    host, path, title, author, pubdate, og_image, pageviews, visits, engaged_us = row
+    return PageCount(
+        host,
+        path,
+        title,
+        author,
+        pubdate,
+        og_image,
+        int(pageviews),
+        int(visits),
+        int(engaged_us) / 1_000_000,
+    )
+
+
+def slot_count(row: Row) -> SlotCount:
+    """Return a row of `slots` as a value."""
+    slot_us, pageviews, visits = row
+    return SlotCount(slot_us, int(pageviews), int(visits))
+
+
+def _counted(rollup: Rollup, ranged: str = "", *, tail: bool) -> Subquery:
+    """Return keys and sums of a site, many rows a key: from the rollup, and with a tail from the
+    events that are not in it yet; the key `ranged` lies between `first` and `last`.
+    """
+    names = [*rollup.keys, *SUMS]
+    conditions = [rollup.table.c.site_id == _SITE]
+    tail_conditions = [web_events.c.seq > _FOLDED, web_events.c.site_id == _SITE]
+    if ranged:
+        conditions.append(rollup.table.c[ranged].between(_FIRST, _LAST))
+        tail_conditions.append(rollup.keys[ranged].between(_FIRST, _LAST))
+    folded = select(*(rollup.table.c[name] for name in names)).where(*conditions)
+    if not tail:
+        return folded.subquery("counted")
+    return union_all(folded, rollup.rows(*tail_conditions)).subquery("counted")
+
+
+def _of_the_site(*, search: bool) -> list[ColumnElement[bool]]:
+    """Return what pages are asked for by."""
+    mine = pages.c.site_id == _SITE
+    return [mine, contains(pages.c.search_text, _SEARCH)] if search else [mine]
+
+
+def _sums(counted: Subquery) -> list[ColumnElement[Any]]:
+    return [func.sum(counted.c[name]) for name in SUMS]
+
+
+def _named(sums: Iterable[ColumnElement[Any]]) -> list[tuple[str, ColumnElement[Any]]]:
+    return list(zip(SUMS, sums, strict=True))
+
+
+def _ranked_by(rank_by: Ranking) -> str:
+    return "engaged_us" if rank_by == "engaged_s" else rank_by
