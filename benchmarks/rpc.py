@@ -34,7 +34,7 @@ from footfall.accounts.model import KeyKind, Scope
 from footfall.accounts.sql import open_account_store
 from footfall.analytics.timeseries import TimeseriesRequest, plan
 from footfall.events import statements
-from footfall.events.duckdb.engine import compile_sql
+from footfall.events.duckdb.sql import compile_sql
 from footfall.ingest.model import EventBatch, EventTable
 from footfall.v1 import ingest_pb2 as pb
 from footfall.v1 import realtime_pb2, timeseries_pb2

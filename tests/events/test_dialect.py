@@ -14,7 +14,7 @@ from footfall.analytics.model import (
 from footfall.events import EventStore, statements
 from footfall.events.clickhouse.driver import compile_sql as for_clickhouse
 from footfall.events.dialect import exact_mean, exact_quantile, exact_sum, int_divide
-from footfall.events.duckdb.engine import compile_sql as for_duckdb
+from footfall.events.duckdb.sql import compile_sql as for_duckdb
 from tests.events.traffic import query
 
 X = column("x")

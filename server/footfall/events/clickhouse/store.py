@@ -11,11 +11,9 @@ are in its memory.
 
 from __future__ import annotations
 
-import asyncio
-import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -23,34 +21,22 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
-    Select,
     String,
     column,
     delete,
-    func,
     insert,
-    literal_column,
     select,
     table,
     tuple_,
 )
 from sqlalchemy.engine import URL
 
-from footfall.analytics.model import (
-    ApiRequestRow,
-    History,
-    HistoryQuery,
-    LiveEvent,
-    Series,
-    SlotCount,
-    TimeseriesQuery,
-)
-from footfall.events import history, statements
+from footfall.events import statements
 from footfall.events.clickhouse.driver import Driver, EmbeddedDriver, ServerDriver, compile_sql
+from footfall.events.clickhouse.reader import ClickHouseReader
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
-from footfall.events.reading import ReadPool
 from footfall.events.rollups import ROLLUPS
 from footfall.events.tables import SLOT_US, TABLES, TENANT_COLUMN, pages, web_events
 from footfall.events.visits import Span, StoredView
@@ -59,9 +45,6 @@ from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Page
 
 T = TypeVar("T")
 
-_READERS: Final = 4
-#: LiveHistory's methods bring no deadline of their own.
-_HISTORY_TIMEOUT_S: Final = 60.0
 #: Values in one IN list, which keeps a statement well under the parser's limit of 256 KiB.
 _LIST_MAX: Final = 300
 
@@ -72,27 +55,6 @@ _migrations: Final = table(
     column("applied_us", BigInteger),
 )
 
-_parts: Final = table(
-    "parts",
-    column("database", String),
-    column("table", String),
-    column("active", BigInteger),
-    column("max_block_number", BigInteger),
-    column("data_version", BigInteger),
-    schema="system",
-)
-#: A line for each table that history is read from.
-_TABLE_VERSIONS: Final = (
-    select(_parts.c.table, func.max(_parts.c.max_block_number), func.max(_parts.c.data_version))
-    .where(
-        _parts.c.database == func.currentDatabase(),
-        _parts.c.active == 1,
-        _parts.c.table.in_([pages.name, *(rollup.table.name for rollup in ROLLUPS)]),
-    )
-    .group_by(_parts.c.table)
-    .order_by(_parts.c.table)
-)
-
 
 def open_clickhouse(url: URL, *, clock: Clock = time_us) -> ClickHouseStore:
     """Open the store of a `clickhouse://`, `clickhouses://` or `chdb://` URL."""
@@ -100,7 +62,7 @@ def open_clickhouse(url: URL, *, clock: Clock = time_us) -> ClickHouseStore:
     return ClickHouseStore(kind.connect(url), clock=clock)
 
 
-class ClickHouseStore:
+class ClickHouseStore(ClickHouseReader):
     """An EventStore in a ClickHouse database."""
 
     def __init__(self, driver: Driver, *, clock: Clock = time_us) -> None:
@@ -109,9 +71,8 @@ class ClickHouseStore:
         Raises UnavailableError if the server does not answer, or if the database was written by
         a newer version.
         """
-        self._driver = driver
+        super().__init__(driver)
         self._clock = clock
-        self._pool = ReadPool(_READERS)
         #: A commit that failed and may have been stored, in part or whole.
         self._doubtful: WriteSet | None = None
         self._has_written = False
@@ -224,6 +185,15 @@ class ClickHouseStore:
                 counts = rollup.counts(tuple_(*rollup.keys.values()).in_(some))
                 self._driver.command(compile_sql(insert(target).from_select(names, counts)))
 
+    async def history_version(self, site_id: str, timeout_s: float) -> str:
+        """See WebHistory.history_version.
+
+        A server that has not written asks ClickHouse, since another one may write.
+        """
+        if self._has_written:
+            return self._writer.versions.of(site_id)
+        return await self.table_versions(timeout_s)
+
     # At start.
 
     def _migrate(self) -> None:
@@ -257,132 +227,6 @@ class ClickHouseStore:
         self._writer.remember(
             int(seq), keys, since_us, {(site, who): at for site, who, at in latest}
         )
-
-    # The ways out.
-
-    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
-        """See EventReader.timeseries."""
-        statement = statements.timeseries(query)
-        return await self._read(statement, lambda rows: statements.series(query, rows), timeout_s)
-
-    async def api_requests(
-        self,
-        application_id: str,
-        start_us: int,
-        end_us: int,
-        *,
-        after_seq: int,
-        through_seq: int,
-        rows_max: int,
-        timeout_s: float,
-    ) -> list[ApiRequestRow]:
-        """See EventReader.api_requests."""
-        statement = statements.api_request_page(
-            application_id, start_us, end_us, after_seq, through_seq, rows_max
-        )
-        return await self._read(statement, _each(statements.api_request_row), timeout_s)
-
-    async def last_seq(self, timeout_s: float) -> int:
-        """See EventReader.last_seq."""
-        return await self._read(statements.last_seq(), lambda rows: int(rows[0][0]), timeout_s)
-
-    async def ping(self, timeout_s: float) -> None:
-        """See EventReader.ping."""
-        await self._read(select(literal_column("1")), list, timeout_s)
-
-    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
-        """See WebHistory.history.
-
-        There are no transactions to read in, but an insert becomes visible in a table at once. So
-        days and pages come from one scan of one rollup; the texts of pages may be newer. The
-        site's first day is read afterwards, so that no day is before it.
-        """
-        asked = history.parameters(query)
-        if query.pages_max > 0:
-            statement = history.days_and_pages(query.rank_by, search=bool(asked["search"]))
-        else:
-            statement = history.days(tail=False)
-        end_s = time.monotonic() + timeout_s
-        rows = await self._read(statement.params(asked), list, timeout_s)
-        first = await self._read(
-            history.first_day(tail=False).params(asked), list, end_s - time.monotonic()
-        )
-        if query.pages_max > 0:
-            days = [(local_day, *row[-3:]) for is_page, local_day, *row in rows if not is_page]
-            pages_found = [row for is_page, _, *row in rows if is_page]
-        else:
-            days, pages_found = rows, []
-        return History(
-            first[0][0] if first else None,
-            [history.day_count(row) for row in days],
-            [history.page_count(row) for row in pages_found],
-        )
-
-    async def slots(
-        self, site_id: str, start_us: int, end_us: int, timeout_s: float
-    ) -> list[SlotCount]:
-        """See WebHistory.slots."""
-        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
-        statement = history.slots(tail=False).params(asked)
-        return await self._read(statement, _each(history.slot_count), timeout_s)
-
-    async def history_version(self, site_id: str, timeout_s: float) -> str:
-        """See WebHistory.history_version.
-
-        A server that has not written asks ClickHouse, since another one may write: the numbers of
-        a table's blocks and mutations grow with every change of it.
-        """
-        if self._has_written:
-            return self._writer.versions.of(site_id)
-        return await self._read(_TABLE_VERSIONS, repr, timeout_s)
-
-    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
-        """See LiveHistory.active_sites."""
-        return await self._read(statements.active_sites(since_us, through_seq), _each(_first))
-
-    async def recent_events(
-        self, site_id: str, since_us: int, through_seq: int
-    ) -> Sequence[LiveEvent]:
-        """See LiveHistory.recent_events."""
-        statement = statements.recent_events(site_id, since_us, through_seq)
-        return await self._read(statement, _each(statements.live_event))
-
-    async def day_pageviews(
-        self, site_id: str, local_day: int, through_seq: int
-    ) -> Sequence[tuple[str, str, int]]:
-        """See LiveHistory.day_pageviews."""
-        counts = statements.day_pageviews(site_id, local_day, through_seq)
-        return await self._read(statements.with_paths(site_id, counts), _each(tuple))
-
-    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
-        """See LiveHistory.day_visitors."""
-        statement = statements.day_visitors(site_id, local_day, through_seq)
-        return await self._read(statement, _each(_first))
-
-    async def _read(
-        self,
-        statement: Select[Any],
-        shape: Callable[[list[Any]], T],
-        timeout_s: float = _HISTORY_TIMEOUT_S,
-    ) -> T:
-        query_id = uuid.uuid4().hex
-
-        def work() -> T:
-            sql = compile_sql(statement)
-            return shape(self._driver.rows(sql, query_id=query_id, timeout_s=timeout_s))
-
-        async def stop() -> None:
-            await asyncio.to_thread(self._driver.kill, query_id)
-
-        return await self._pool.run(work, stop, timeout_s)
-
-
-def _each(shape: Callable[[Any], T]) -> Callable[[list[Any]], list[T]]:
-    return lambda rows: [shape(row) for row in rows]
-
-
-def _first(row: Any) -> Any:
-    return row[0]
 
 
 def _in_lists(values: Iterable[T]) -> Iterator[list[T]]:

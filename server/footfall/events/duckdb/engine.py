@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import duckdb
 import structlog
-from duckdb_sqlalchemy import Dialect
-from sqlalchemy.sql.elements import ClauseElement
 
 from footfall.errors import InvalidInputError, UnavailableError
 from footfall.events.reading import ReadPool
@@ -35,37 +32,6 @@ _WAL_BYTES_MAX: Final = 1 << 30
 #: How long to leave a database alone that could not be opened again.
 _REOPEN_PAUSE_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 5.0
-
-_dialect: Final = Dialect(paramstyle="numeric_dollar")
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A statement that is compiled once and run with other values each time."""
-
-    sql: str
-    names: Sequence[str]
-    #: The values that the statement itself brings; its own parameters are None in it.
-    constants: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, statement: ClauseElement) -> Template:
-        """Compile a statement."""
-        compiled = statement.compile(dialect=_dialect, compile_kwargs={"render_postcompile": True})
-        names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
-        constants = {name: value for name, value in compiled.params.items() if value is not None}
-        return cls(str(compiled), names, constants)
-
-    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
-        """Return the statement's parameters, in their order."""
-        everything = {**self.constants, **values}
-        return [everything[name] for name in self.names]
-
-
-def compile_sql(statement: ClauseElement) -> tuple[str, list[Any]]:
-    """Return a statement's text for DuckDB and its parameters."""
-    template = Template.of(statement)
-    return template.sql, template.parameters({})
 
 
 class _Reading:
@@ -224,15 +190,6 @@ class DuckDBEngine:
             if self._root is not None:
                 self._root.close()
                 self._root = None
-
-
-@contextmanager
-def snapshot(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Let all statements inside see the store as it is at the first of them."""
-    connection.execute("BEGIN TRANSACTION READ ONLY")
-    yield
-    # After an error the connection is given back, which ends the transaction, too.
-    connection.execute("COMMIT")
 
 
 @contextmanager

@@ -9,9 +9,9 @@ that a failure there is not a failure to store events, and is tried again later.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -19,7 +19,6 @@ import pyarrow as pa
 import structlog
 from sqlalchemy import (
     BigInteger,
-    Select,
     String,
     Table,
     and_,
@@ -33,25 +32,21 @@ from sqlalchemy import (
     table,
     update,
 )
-from sqlalchemy.sql.elements import ClauseElement
 
-from footfall.analytics.model import (
-    ApiRequestRow,
-    History,
-    HistoryQuery,
-    LiveEvent,
-    Series,
-    SlotCount,
-    TimeseriesQuery,
-)
 from footfall.errors import FootfallError, UnavailableError
-from footfall.events import history, statements
+from footfall.events import statements
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
-from footfall.events.duckdb.engine import (
-    DuckDBEngine,
-    Template,
+from footfall.events.duckdb.engine import DuckDBEngine
+from footfall.events.duckdb.reader import DuckDBReader
+from footfall.events.duckdb.sql import (
+    INCOMING,
+    Connection,
     compile_sql,
-    snapshot,
+    execute,
+    folded,
+    folded_seq,
+    last_seq,
+    run,
 )
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
@@ -67,11 +62,7 @@ _FOLD_ROWS: Final = 50_000
 #: At this size of the write-ahead log a checkpoint stalls the writer for 0.2 s.
 _CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
 _CHECKPOINT_PAUSE_S: Final = 5.0
-#: LiveHistory's methods bring no deadline of their own.
-_HISTORY_TIMEOUT_S: Final = 60.0
 
-_folded: Final = table("folded", column("through_seq", BigInteger))
-_FOLDED_SEQ: Final = select(_folded.c.through_seq)
 _migrations: Final = table(
     "schema_migrations",
     column("version", BigInteger),
@@ -79,13 +70,8 @@ _migrations: Final = table(
     column("applied_us", BigInteger),
 )
 
-#: Arrow tables that a statement reads go by this name.
-_INCOMING: Final = "incoming"
 
-Connection = duckdb.DuckDBPyConnection
-
-
-class DuckDBStore:
+class DuckDBStore(DuckDBReader):
     """An EventStore in a DuckDB file."""
 
     def __init__(
@@ -102,7 +88,7 @@ class DuckDBStore:
         """
         self._clock = clock
         self._fold_rows = fold_rows
-        self._engine = DuckDBEngine(path, memory_mb)
+        super().__init__(DuckDBEngine(path, memory_mb))
         # Whether the last commit may have been stored although it failed.
         self._doubtful = False
         self._folded_seq = 0
@@ -135,7 +121,7 @@ class DuckDBStore:
         target = TABLES[lookup.table]
         tenant = target.c[TENANT_COLUMN[lookup.table]]
         wanted = table(
-            _INCOMING,
+            INCOMING,
             column("row"),
             column("tenant"),
             column("ts_us"),
@@ -163,13 +149,13 @@ class DuckDBStore:
         )
         found = np.zeros(len(lookup.ts_us), dtype=np.bool_)
         with self._engine.cursor() as connection:
-            found[_run(connection, statement, incoming).fetchnumpy()["row"]] = True
+            found[run(connection, statement, incoming).fetchnumpy()["row"]] = True
         return found
 
     def views_around(self, spans: Sequence[Span]) -> list[StoredView]:
         """See WriterEngine.views_around."""
         wanted = table(
-            _INCOMING,
+            INCOMING,
             column("site_id"),
             column("visitor_id"),
             column("low_us"),
@@ -192,17 +178,17 @@ class DuckDBStore:
             }
         )
         with self._engine.cursor() as connection:
-            return [StoredView(*row) for row in _run(connection, statement, incoming).fetchall()]
+            return [StoredView(*row) for row in run(connection, statement, incoming).fetchall()]
 
     def stored_pages(self, page_ids: Sequence[int]) -> dict[int, Page]:
         """See WriterEngine.stored_pages."""
-        wanted = table(_INCOMING, column("page_id"))
+        wanted = table(INCOMING, column("page_id"))
         statement = select(pages.c.page_id, *statements.PAGE_COLUMNS).where(
             pages.c.page_id == wanted.c.page_id
         )
         incoming = pa.table({"page_id": pa.array(page_ids, pa.int64())})
         with self._engine.cursor() as connection:
-            rows = _run(connection, statement, incoming).fetchall()
+            rows = run(connection, statement, incoming).fetchall()
         return {page_id: Page(*texts) for page_id, *texts in rows}
 
     def write(self, rows: WriteSet) -> None:
@@ -237,16 +223,20 @@ class DuckDBStore:
         """
         known_seq = self._writer.last_seq
         with self._engine.cursor() as connection:
-            stored_seq = _last_seq(connection)
+            stored_seq = last_seq(connection)
             if wanted_seq is None and stored_seq > known_seq:
                 connection.execute("BEGIN")
                 for target in TABLES.values():
-                    _run(connection, delete(target).where(target.c.seq > known_seq))
+                    run(connection, delete(target).where(target.c.seq > known_seq))
                 connection.execute("COMMIT")
         if wanted_seq is None:
             self._writer.versions.touch_all()
         self._doubtful = False
         return wanted_seq is not None and stored_seq >= wanted_seq
+
+    async def history_version(self, site_id: str, timeout_s: float) -> str:  # noqa: ARG002 - nothing is waited for
+        """See WebHistory.history_version; the process that has the file is its only writer."""
+        return self._writer.versions.of(site_id)
 
     # Between commits.
 
@@ -274,7 +264,7 @@ class DuckDBStore:
             try:
                 for rollup in ROLLUPS:
                     _add_up(connection, rollup, self._folded_seq, through_seq)
-                _run(connection, update(_folded).values(through_seq=through_seq))
+                run(connection, update(folded).values(through_seq=through_seq))
                 connection.execute("COMMIT")
             except BaseException:
                 _rollback(connection)
@@ -288,7 +278,7 @@ class DuckDBStore:
             "CREATE TABLE IF NOT EXISTS schema_migrations "
             "(version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_us BIGINT NOT NULL)"
         )
-        rows = _run(connection, select(_migrations.c.version)).fetchall()
+        rows = run(connection, select(_migrations.c.version)).fetchall()
         for migration in pending_migrations("duckdb", {version for (version,) in rows}):
             connection.execute("BEGIN")
             for statement in migration.statements:
@@ -296,131 +286,22 @@ class DuckDBStore:
             done = insert(_migrations).values(
                 version=migration.version, name=migration.name, applied_us=self._clock()
             )
-            _run(connection, done)
+            run(connection, done)
             connection.execute("COMMIT")
 
     def _load(self, connection: Connection) -> None:
         now_us = self._clock()
-        self._folded_seq = _folded_seq(connection)
+        self._folded_seq = folded_seq(connection)
         keys: list[tuple[Keys, Int64s]] = []
         for target in TABLES.values():
-            found = _run(connection, statements.keys_since(target, now_us - WINDOW_US))
+            found = run(connection, statements.keys_since(target, now_us - WINDOW_US))
             columns = found.fetchnumpy()
             keys.append((Keys(columns["key_hi"], columns["key_lo"]), columns["received_us"]))
         since_us = now_us - MIRROR_US
-        latest = _run(connection, statements.latest_views(since_us)).fetchall()
+        latest = run(connection, statements.latest_views(since_us)).fetchall()
         self._writer.remember(
-            _last_seq(connection), keys, since_us, {(site, who): at for site, who, at in latest}
+            last_seq(connection), keys, since_us, {(site, who): at for site, who, at in latest}
         )
-
-    # The ways out.
-
-    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
-        """See EventReader.timeseries."""
-        statement = statements.timeseries(query)
-        return await self._engine.read(
-            lambda connection: statements.series(query, _run(connection, statement).fetchall()),
-            timeout_s,
-        )
-
-    async def api_requests(
-        self,
-        application_id: str,
-        start_us: int,
-        end_us: int,
-        *,
-        after_seq: int,
-        through_seq: int,
-        rows_max: int,
-        timeout_s: float,
-    ) -> list[ApiRequestRow]:
-        """See EventReader.api_requests."""
-        statement = statements.api_request_page(
-            application_id, start_us, end_us, after_seq, through_seq, rows_max
-        )
-        return await self._fetch(statement, statements.api_request_row, timeout_s)
-
-    async def last_seq(self, timeout_s: float) -> int:
-        """See EventReader.last_seq."""
-        return await self._engine.read(_last_seq, timeout_s)
-
-    async def ping(self, timeout_s: float) -> None:
-        """See EventReader.ping."""
-        await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
-
-    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
-        """See WebHistory.history; all its statements see the snapshot of one transaction."""
-        return await self._engine.read(lambda connection: _history(connection, query), timeout_s)
-
-    async def slots(
-        self, site_id: str, start_us: int, end_us: int, timeout_s: float
-    ) -> list[SlotCount]:
-        """See WebHistory.slots."""
-        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
-
-        def work(connection: Connection) -> list[SlotCount]:
-            with snapshot(connection):
-                folded = asked | {"folded_seq": _folded_seq(connection)}
-                rows = _fetch(connection, history.slots(tail=True), folded)
-            return [history.slot_count(row) for row in rows]
-
-        return await self._engine.read(work, timeout_s)
-
-    async def history_version(self, site_id: str, timeout_s: float) -> str:  # noqa: ARG002 - nothing is waited for
-        """See WebHistory.history_version; the process that has the file is its only writer."""
-        return self._writer.versions.of(site_id)
-
-    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
-        """See LiveHistory.active_sites."""
-        statement = statements.active_sites(since_us, through_seq)
-        return await self._fetch(statement, lambda row: row[0])
-
-    async def recent_events(
-        self, site_id: str, since_us: int, through_seq: int
-    ) -> Sequence[LiveEvent]:
-        """See LiveHistory.recent_events."""
-        statement = statements.recent_events(site_id, since_us, through_seq)
-        return await self._fetch(statement, statements.live_event)
-
-    async def day_pageviews(
-        self, site_id: str, local_day: int, through_seq: int
-    ) -> Sequence[tuple[str, str, int]]:
-        """See LiveHistory.day_pageviews."""
-        counts = statements.day_pageviews(site_id, local_day, through_seq)
-        return await self._fetch(statements.with_paths(site_id, counts), lambda row: row)
-
-    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
-        """See LiveHistory.day_visitors."""
-        statement = statements.day_visitors(site_id, local_day, through_seq)
-        return await self._fetch(statement, lambda row: row[0])
-
-    async def _fetch(
-        self,
-        statement: Select[Any],
-        shape: Callable[[Any], Any],
-        timeout_s: float = _HISTORY_TIMEOUT_S,
-    ) -> list[Any]:
-        return await self._engine.read(
-            lambda connection: [shape(row) for row in _run(connection, statement).fetchall()],
-            timeout_s,
-        )
-
-
-def _run(
-    connection: Connection, statement: ClauseElement, incoming: pa.Table | None = None
-) -> Connection:
-    """Run a statement, which may read an Arrow table under the name `incoming`."""
-    return _execute(connection, *compile_sql(statement), incoming)
-
-
-def _execute(
-    connection: Connection,
-    sql: str,
-    parameters: Sequence[Any],
-    incoming: pa.Table | None,  # noqa: ARG001 - DuckDB finds it by name in the caller's frame
-) -> Connection:
-    # Registering the table under the name instead takes longer than a small commit.
-    return connection.execute(sql, parameters)
 
 
 def _rollback(connection: Connection) -> None:
@@ -432,40 +313,10 @@ def _rollback(connection: Connection) -> None:
         _log.warning("rollback failed", error=repr(error))
 
 
-def _history(connection: Connection, query: HistoryQuery) -> History:
-    with snapshot(connection):
-        asked = history.parameters(query, _folded_seq(connection))
-        first = _fetch(connection, history.first_day(tail=True), asked)
-        days = _fetch(connection, history.days(tail=True), asked)
-        pages_found: list[Any] = []
-        if query.pages_max > 0:
-            top = history.top_pages(query.rank_by, search=bool(asked["search"]), tail=True)
-            pages_found = _fetch(connection, top, asked)
-    return History(
-        first[0][0] if first else None,
-        [history.day_count(row) for row in days],
-        [history.page_count(row) for row in pages_found],
-    )
-
-
-#: Compiling a statement takes as long as running a small one.
-_template = cache(Template.of)
-
-
-def _fetch(connection: Connection, template: Select[Any], values: Mapping[str, Any]) -> list[Any]:
-    compiled = _template(template)
-    return connection.execute(compiled.sql, compiled.parameters(values)).fetchall()
-
-
-def _folded_seq(connection: Connection) -> int:
-    ((seq,),) = _fetch(connection, _FOLDED_SEQ, {})
-    return int(seq)
-
-
 @cache
 def _append_sql(target: Table) -> str:
     names = target.columns.keys()
-    source = table(_INCOMING, *(column(name) for name in names))
+    source = table(INCOMING, *(column(name) for name in names))
     # An INSERT that returns something runs on one thread. On two, DuckDB prepares row groups for
     # each of them, which takes twice the time for so few rows.
     rows = insert(target).from_select(names, select(source))
@@ -473,13 +324,13 @@ def _append_sql(target: Table) -> str:
 
 
 def _append(connection: Connection, target: Table, rows: pa.Table) -> None:
-    _execute(connection, _append_sql(target), (), rows)
+    execute(connection, _append_sql(target), (), rows)
 
 
 def _replace_pages(connection: Connection, rows: pa.Table) -> None:
-    incoming = table(_INCOMING, column("page_id"))
+    incoming = table(INCOMING, column("page_id"))
     known = pages.c.page_id.in_(select(incoming.c.page_id))
-    _run(connection, delete(pages).where(known), rows)
+    run(connection, delete(pages).where(known), rows)
     _append(connection, pages, rows)
 
 
@@ -487,19 +338,14 @@ def _add_up(connection: Connection, rollup: Rollup, after_seq: int, through_seq:
     """Add the counts of a range of rows to a rollup."""
     seq = web_events.c.seq
     counts = rollup.counts(seq > after_seq, seq <= through_seq)
-    delta = _run(connection, counts).to_arrow_table()
+    delta = run(connection, counts).to_arrow_table()
     if not len(delta):
         return
     target = rollup.table
-    incoming = table(_INCOMING, *(column(name) for name in delta.column_names))
+    incoming = table(INCOMING, *(column(name) for name in delta.column_names))
     same = and_(*(target.c[name] == incoming.c[name] for name in rollup.keys))
     grown = {name: target.c[name] + incoming.c[name] for name in SUMS}
-    _run(connection, update(target).values(grown).where(same), delta)
+    run(connection, update(target).values(grown).where(same), delta)
     by_key = [incoming.c[name] for name in rollup.keys]
     new = select(incoming).where(~exists().where(same)).order_by(*by_key)
-    _run(connection, insert(target).from_select(delta.column_names, new), delta)
-
-
-def _last_seq(connection: Connection) -> int:
-    ((seq,),) = _run(connection, statements.last_seq()).fetchall()
-    return int(seq)
+    run(connection, insert(target).from_select(delta.column_names, new), delta)

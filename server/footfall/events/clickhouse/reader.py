@@ -1,0 +1,185 @@
+"""The ways out of a ClickHouse database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import BigInteger, Select, String, column, func, literal_column, select, table
+
+from footfall.analytics.model import (
+    ApiRequestRow,
+    History,
+    HistoryQuery,
+    LiveEvent,
+    Series,
+    SlotCount,
+    TimeseriesQuery,
+)
+from footfall.events import history, statements
+from footfall.events.clickhouse.driver import Driver, compile_sql
+from footfall.events.reading import ReadPool
+from footfall.events.rollups import ROLLUPS
+from footfall.events.tables import pages
+
+T = TypeVar("T")
+
+_READERS: Final = 4
+#: LiveHistory's methods bring no deadline of their own.
+_HISTORY_TIMEOUT_S: Final = 60.0
+
+_parts: Final = table(
+    "parts",
+    column("database", String),
+    column("table", String),
+    column("active", BigInteger),
+    column("max_block_number", BigInteger),
+    column("data_version", BigInteger),
+    schema="system",
+)
+
+#: A line for each table that history is read from.
+_TABLE_VERSIONS: Final = (
+    select(_parts.c.table, func.max(_parts.c.max_block_number), func.max(_parts.c.data_version))
+    .where(
+        _parts.c.database == func.currentDatabase(),
+        _parts.c.active == 1,
+        _parts.c.table.in_([pages.name, *(rollup.table.name for rollup in ROLLUPS)]),
+    )
+    .group_by(_parts.c.table)
+    .order_by(_parts.c.table)
+)
+
+
+class ClickHouseReader:
+    """An EventReader, a LiveHistory, and a WebHistory but for its versions, which are the
+    writer's.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._pool = ReadPool(_READERS)
+
+    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
+        """See EventReader.timeseries."""
+        statement = statements.timeseries(query)
+        return await self._read(statement, lambda rows: statements.series(query, rows), timeout_s)
+
+    async def api_requests(
+        self,
+        application_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[ApiRequestRow]:
+        """See EventReader.api_requests."""
+        statement = statements.api_request_page(
+            application_id, start_us, end_us, after_seq, through_seq, rows_max
+        )
+        return await self._read(statement, _each(statements.api_request_row), timeout_s)
+
+    async def last_seq(self, timeout_s: float) -> int:
+        """See EventReader.last_seq."""
+        return await self._read(statements.last_seq(), lambda rows: int(rows[0][0]), timeout_s)
+
+    async def ping(self, timeout_s: float) -> None:
+        """See EventReader.ping."""
+        await self._read(select(literal_column("1")), list, timeout_s)
+
+    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
+        """See WebHistory.history.
+
+        There are no transactions to read in, but an insert becomes visible in a table at once. So
+        days and pages come from one scan of one rollup; the texts of pages may be newer. The
+        site's first day is read afterwards, so that no day is before it.
+        """
+        asked = history.parameters(query)
+        if query.pages_max > 0:
+            statement = history.days_and_pages(query.rank_by, search=bool(asked["search"]))
+        else:
+            statement = history.days(tail=False)
+        end_s = time.monotonic() + timeout_s
+        rows = await self._read(statement.params(asked), list, timeout_s)
+        first = await self._read(
+            history.first_day(tail=False).params(asked), list, end_s - time.monotonic()
+        )
+        if query.pages_max > 0:
+            days = [(local_day, *row[-3:]) for is_page, local_day, *row in rows if not is_page]
+            pages_found = [row for is_page, _, *row in rows if is_page]
+        else:
+            days, pages_found = rows, []
+        return History(
+            first[0][0] if first else None,
+            [history.day_count(row) for row in days],
+            [history.page_count(row) for row in pages_found],
+        )
+
+    async def slots(
+        self, site_id: str, start_us: int, end_us: int, timeout_s: float
+    ) -> list[SlotCount]:
+        """See WebHistory.slots."""
+        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
+        statement = history.slots(tail=False).params(asked)
+        return await self._read(statement, _each(history.slot_count), timeout_s)
+
+    async def table_versions(self, timeout_s: float) -> str:
+        """Return a text that changes with the tables that history is read from.
+
+        The numbers of a table's blocks and mutations grow with every change of it.
+        """
+        return await self._read(_TABLE_VERSIONS, repr, timeout_s)
+
+    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
+        """See LiveHistory.active_sites."""
+        return await self._read(statements.active_sites(since_us, through_seq), _each(_first))
+
+    async def recent_events(
+        self, site_id: str, since_us: int, through_seq: int
+    ) -> Sequence[LiveEvent]:
+        """See LiveHistory.recent_events."""
+        statement = statements.recent_events(site_id, since_us, through_seq)
+        return await self._read(statement, _each(statements.live_event))
+
+    async def day_pageviews(
+        self, site_id: str, local_day: int, through_seq: int
+    ) -> Sequence[tuple[str, str, int]]:
+        """See LiveHistory.day_pageviews."""
+        counts = statements.day_pageviews(site_id, local_day, through_seq)
+        return await self._read(statements.with_paths(site_id, counts), _each(tuple))
+
+    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
+        """See LiveHistory.day_visitors."""
+        statement = statements.day_visitors(site_id, local_day, through_seq)
+        return await self._read(statement, _each(_first))
+
+    async def _read(
+        self,
+        statement: Select[Any],
+        shape: Callable[[list[Any]], T],
+        timeout_s: float = _HISTORY_TIMEOUT_S,
+    ) -> T:
+        query_id = uuid.uuid4().hex
+
+        def work() -> T:
+            sql = compile_sql(statement)
+            return shape(self._driver.rows(sql, query_id=query_id, timeout_s=timeout_s))
+
+        async def stop() -> None:
+            await asyncio.to_thread(self._driver.kill, query_id)
+
+        return await self._pool.run(work, stop, timeout_s)
+
+
+def _each(shape: Callable[[Any], T]) -> Callable[[list[Any]], list[T]]:
+    return lambda rows: [shape(row) for row in rows]
+
+
+def _first(row: Any) -> Any:
+    return row[0]

@@ -1,0 +1,135 @@
+"""The ways out of a DuckDB file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Select
+
+from footfall.analytics.model import (
+    ApiRequestRow,
+    History,
+    HistoryQuery,
+    LiveEvent,
+    Series,
+    SlotCount,
+    TimeseriesQuery,
+)
+from footfall.events import history, statements
+from footfall.events.duckdb.engine import DuckDBEngine
+from footfall.events.duckdb.sql import Connection, fetch, folded_seq, last_seq, run, snapshot
+
+#: LiveHistory's methods bring no deadline of their own.
+_HISTORY_TIMEOUT_S: Final = 60.0
+
+
+class DuckDBReader:
+    """An EventReader, a LiveHistory, and a WebHistory but for its versions, which are the
+    writer's.
+    """
+
+    def __init__(self, engine: DuckDBEngine) -> None:
+        self._engine = engine
+
+    async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
+        """See EventReader.timeseries."""
+        statement = statements.timeseries(query)
+        return await self._engine.read(
+            lambda connection: statements.series(query, run(connection, statement).fetchall()),
+            timeout_s,
+        )
+
+    async def api_requests(
+        self,
+        application_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[ApiRequestRow]:
+        """See EventReader.api_requests."""
+        statement = statements.api_request_page(
+            application_id, start_us, end_us, after_seq, through_seq, rows_max
+        )
+        return await self._fetch(statement, statements.api_request_row, timeout_s)
+
+    async def last_seq(self, timeout_s: float) -> int:
+        """See EventReader.last_seq."""
+        return await self._engine.read(last_seq, timeout_s)
+
+    async def ping(self, timeout_s: float) -> None:
+        """See EventReader.ping."""
+        await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
+
+    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
+        """See WebHistory.history; all its statements see the snapshot of one transaction."""
+        return await self._engine.read(lambda connection: _history(connection, query), timeout_s)
+
+    async def slots(
+        self, site_id: str, start_us: int, end_us: int, timeout_s: float
+    ) -> list[SlotCount]:
+        """See WebHistory.slots."""
+        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
+
+        def work(connection: Connection) -> list[SlotCount]:
+            with snapshot(connection):
+                folded = asked | {"folded_seq": folded_seq(connection)}
+                rows = fetch(connection, history.slots(tail=True), folded)
+            return [history.slot_count(row) for row in rows]
+
+        return await self._engine.read(work, timeout_s)
+
+    async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
+        """See LiveHistory.active_sites."""
+        statement = statements.active_sites(since_us, through_seq)
+        return await self._fetch(statement, lambda row: row[0])
+
+    async def recent_events(
+        self, site_id: str, since_us: int, through_seq: int
+    ) -> Sequence[LiveEvent]:
+        """See LiveHistory.recent_events."""
+        statement = statements.recent_events(site_id, since_us, through_seq)
+        return await self._fetch(statement, statements.live_event)
+
+    async def day_pageviews(
+        self, site_id: str, local_day: int, through_seq: int
+    ) -> Sequence[tuple[str, str, int]]:
+        """See LiveHistory.day_pageviews."""
+        counts = statements.day_pageviews(site_id, local_day, through_seq)
+        return await self._fetch(statements.with_paths(site_id, counts), lambda row: row)
+
+    async def day_visitors(self, site_id: str, local_day: int, through_seq: int) -> Sequence[str]:
+        """See LiveHistory.day_visitors."""
+        statement = statements.day_visitors(site_id, local_day, through_seq)
+        return await self._fetch(statement, lambda row: row[0])
+
+    async def _fetch(
+        self,
+        statement: Select[Any],
+        shape: Callable[[Any], Any],
+        timeout_s: float = _HISTORY_TIMEOUT_S,
+    ) -> list[Any]:
+        return await self._engine.read(
+            lambda connection: [shape(row) for row in run(connection, statement).fetchall()],
+            timeout_s,
+        )
+
+
+def _history(connection: Connection, query: HistoryQuery) -> History:
+    with snapshot(connection):
+        asked = history.parameters(query, folded_seq(connection))
+        first = fetch(connection, history.first_day(tail=True), asked)
+        days = fetch(connection, history.days(tail=True), asked)
+        pages_found: list[Any] = []
+        if query.pages_max > 0:
+            top = history.top_pages(query.rank_by, search=bool(asked["search"]), tail=True)
+            pages_found = fetch(connection, top, asked)
+    return History(
+        first[0][0] if first else None,
+        [history.day_count(row) for row in days],
+        [history.page_count(row) for row in pages_found],
+    )

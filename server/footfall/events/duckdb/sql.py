@@ -1,0 +1,105 @@
+"""Statements on a DuckDB connection: compiling them, running them, reading in a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+from duckdb_sqlalchemy import Dialect
+from sqlalchemy import BigInteger, Select, column, select, table
+from sqlalchemy.sql.elements import ClauseElement
+
+from footfall.events import statements
+
+_dialect: Final = Dialect(paramstyle="numeric_dollar")
+
+Connection = duckdb.DuckDBPyConnection
+
+#: Arrow tables that a statement reads go by this name.
+INCOMING: Final = "incoming"
+
+folded: Final = table("folded", column("through_seq", BigInteger))
+_FOLDED_SEQ: Final = select(folded.c.through_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A statement that is compiled once and run with other values each time."""
+
+    sql: str
+    names: Sequence[str]
+    #: The values that the statement itself brings; its own parameters are None in it.
+    constants: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, statement: ClauseElement) -> Template:
+        """Compile a statement."""
+        compiled = statement.compile(dialect=_dialect, compile_kwargs={"render_postcompile": True})
+        names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        return cls(str(compiled), names, constants)
+
+    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the statement's parameters, in their order."""
+        everything = {**self.constants, **values}
+        return [everything[name] for name in self.names]
+
+
+def compile_sql(statement: ClauseElement) -> tuple[str, list[Any]]:
+    """Return a statement's text for DuckDB and its parameters."""
+    template = Template.of(statement)
+    return template.sql, template.parameters({})
+
+
+def run(
+    connection: Connection, statement: ClauseElement, incoming: pa.Table | None = None
+) -> Connection:
+    """Run a statement, which may read an Arrow table under the name `incoming`."""
+    return execute(connection, *compile_sql(statement), incoming)
+
+
+def execute(
+    connection: Connection,
+    sql: str,
+    parameters: Sequence[Any],
+    incoming: pa.Table | None,  # noqa: ARG001 - DuckDB finds it by name in the caller's frame
+) -> Connection:
+    """Run a statement's text; see `run`."""
+    # Registering the table under the name instead takes longer than a small commit.
+    return connection.execute(sql, parameters)
+
+
+#: Compiling a statement takes as long as running a small one.
+_template = cache(Template.of)
+
+
+def fetch(connection: Connection, template: Select[Any], values: Mapping[str, Any]) -> list[Any]:
+    """Return the rows of a statement that is built once and run often."""
+    compiled = _template(template)
+    return connection.execute(compiled.sql, compiled.parameters(values)).fetchall()
+
+
+def last_seq(connection: Connection) -> int:
+    """Return the highest sequence number; 0 for an empty store."""
+    ((seq,),) = run(connection, statements.last_seq()).fetchall()
+    return int(seq)
+
+
+def folded_seq(connection: Connection) -> int:
+    """Return the sequence number up to which events are in the rollups."""
+    ((seq,),) = fetch(connection, _FOLDED_SEQ, {})
+    return int(seq)
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Let all statements inside see the store as it is at the first of them."""
+    connection.execute("BEGIN TRANSACTION READ ONLY")
+    yield
+    # After an error the connection is given back, which ends the transaction, too.
+    connection.execute("COMMIT")
