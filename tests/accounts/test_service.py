@@ -152,7 +152,7 @@ async def test_revocation_holds_when_the_remembered_answer_ends(world: World) ->
 async def test_revocation_holds_within_a_second_by_the_real_clock(store: Counting) -> None:
     manager = AccountManager(store)
     manager.create_account("News", "free")
-    key = manager.create_key("News", kind=KeyKind.NM, site_ids=[], scopes=[Scope.READ])
+    key = manager.create_key("News", kind=KeyKind.NM, site_ids=[], scopes=[Scope.ADMIN])
     authenticator = Authenticator(store)
     await authenticator.authenticate_bearer(f"Bearer {key.text}")
     store.revoke_key(key.key.id)
@@ -164,7 +164,7 @@ async def test_revocation_holds_within_a_second_by_the_real_clock(store: Countin
 
 async def test_expiry_holds_at_once(world: World) -> None:
     made = world.manager.create_key(
-        "News", kind=KeyKind.NM, site_ids=[], scopes=[Scope.READ], expires_at=1000.25
+        "News", kind=KeyKind.NM, site_ids=[], scopes=[Scope.ADMIN], expires_at=1000.25
     )
     await world.authenticator.authenticate_bearer(f"Bearer {made.text}")
     world.later(0.25)
@@ -192,10 +192,10 @@ async def test_site_not_authorized_says_the_same_whether_it_exists(world: World,
 
 
 async def test_key_of_no_site_may_read_none(world: World) -> None:
-    made = world.manager.create_key("News", kind=KeyKind.NM, site_ids=[], scopes=list(Scope))
+    made = world.manager.create_key("News", kind=KeyKind.NM, site_ids=[], scopes=[Scope.ADMIN])
     authorize = world.authenticator.authorize_site
     for site in (world.site, world.other_site):
-        assert (await refusal(authorize(made.key, site.id, Scope.READ))).reason == (
+        assert (await refusal(authorize(made.key, site.id, Scope.ADMIN))).reason == (
             "SITE_NOT_AUTHORIZED"
         )
 
@@ -280,6 +280,48 @@ async def test_application_with_missing_or_wrong_credentials(world: World) -> No
         assert error.reason == "INVALID_CREDENTIALS"
         texts.add(error.message)
     assert len(texts) == 1
+
+
+async def test_workspace(world: World) -> None:
+    made = world.manager.create_workspace("News", "desk")
+    for header in (made.api_key, f" {made.api_key}\t"):
+        assert await world.authenticator.authenticate_workspace(header) == made.workspace
+    assert world.store.calls["find_workspace"] == 1
+    # A plan that is changed holds as soon as the remembered answer ends.
+    plan = world.store.update_plan("free", {"workspace_requests_per_second": 50})
+    world.later(0.5)
+    found = await world.authenticator.authenticate_workspace(made.api_key)
+    assert found.plan == plan
+
+
+@pytest.mark.parametrize("header", [None, "", " \t"])
+async def test_workspace_without_a_key(world: World, header: str | None) -> None:
+    error = await refusal(world.authenticator.authenticate_workspace(header))
+    assert isinstance(error, UnauthenticatedError)
+    assert (error.reason, error.message) == ("MISSING_API_KEY", "The X-API-Key header is missing.")
+
+
+@pytest.mark.parametrize(
+    ("header", "lookups"),
+    [
+        ("x", 0),
+        ("Bearer {key}", 0),
+        ("{key}/", 0),
+        ("{key}\0", 0),
+        ("\udc80" * 32, 0),
+        ("x" * 100_000, 0),
+        ("{key}x", 1),
+        ("A" * 32, 1),
+        ("{bearer}", 1),
+    ],
+)
+async def test_workspace_with_a_wrong_key(world: World, header: str, lookups: int) -> None:
+    made = world.manager.create_workspace("News", "desk")
+    header = header.format(key=made.api_key, bearer=world.key.text)
+    error = await refusal(world.authenticator.authenticate_workspace(header))
+    assert isinstance(error, UnauthenticatedError)
+    assert (error.reason, error.message) == ("INVALID_API_KEY", "The API key is invalid.")
+    assert world.store.calls["find_workspace"] == lookups
 
 
 async def test_calls_share_a_lookup_and_remember_it(world: World) -> None:

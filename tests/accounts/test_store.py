@@ -50,7 +50,7 @@ def test_plans_are_seeded(store: AccountStore, plan: str) -> None:
     account = store.create_account("News", plan)
     assert account.plan == plan
     site = store.create_site(account.id, "a.example", "UTC", public=False)
-    assert site.plan == Plan(plan, 10, 1000, *PLANS[plan])
+    assert site.plan == Plan(plan, 10, 1000, *PLANS[plan], workspace_requests_per_second=5)
     assert store.create_application(account.id, "api", digest(1), digest(2)).plan == site.plan
 
 
@@ -158,6 +158,11 @@ def test_workspace(store: AccountStore) -> None:
     workspace = store.create_workspace("News", "Support Desk", digest(1))
     assert (workspace.account_id, workspace.name) == (account.id, "Support Desk")
     assert is_id(workspace.id)
+    store.create_workspace("News", "Other Desk", digest(2))
+    assert store.find_workspace(digest(1)) == workspace
+    assert workspace.plan in store.list_plans()
+    for wrong in (digest(3), b"", digest(1)[:-1]):
+        assert store.find_workspace(wrong) is None
 
 
 def test_key_keeps_what_it_was_created_with(store: AccountStore) -> None:
@@ -210,8 +215,8 @@ def test_keys_are_listed_for_their_account_only(store: AccountStore) -> None:
     other = key_of(store, "Shop", 9)
     assert {key.id for key in store.list_keys("News")} == ids
     assert [key.id for key in store.list_keys("Shop")] == [other]
-    created = [(key.created_at, key.id) for key in store.list_keys("News")]
-    assert created == sorted(created)
+    order = [(-key.created_at, key.id) for key in store.list_keys("News")]
+    assert order == sorted(order)
 
 
 def test_revoked_key_stays_known_and_revoked_since_the_first_time(store: AccountStore) -> None:

@@ -17,6 +17,7 @@ from footfall.accounts.model import KeyKind
 _KEY_BYTES = 24
 _HINT_CHARACTERS = 4
 _KEY = re.compile(r"(nm|dbdy)_[A-Za-z0-9_-]{22,128}", re.ASCII)
+_WORKSPACE_KEY = re.compile(r"[A-Za-z0-9_-]{22,128}", re.ASCII)
 _APPLICATION_KEY = re.compile(r"[A-Za-z0-9+/]{14,126}={0,2}", re.ASCII)
 _ID = re.compile(r"[a-z2-7]{12,32}", re.ASCII)
 
@@ -59,6 +60,11 @@ def is_application_key(text: str) -> bool:
     four characters.
     """
     return len(text) % 4 == 0 and _APPLICATION_KEY.fullmatch(text) is not None
+
+
+def is_workspace_key(text: str) -> bool:
+    """Return whether `text` has the form of a workspace's key."""
+    return _WORKSPACE_KEY.fullmatch(text) is not None
 
 
 def key_hint(text: str) -> str:

@@ -49,6 +49,8 @@ class Plan:
     #: Batch query requests of the account in 10 seconds and in a minute.
     account_requests_per_10s: int
     account_requests_per_minute: int
+    #: Requests of one workspace in a second.
+    workspace_requests_per_second: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +128,4 @@ class Workspace:
     id: str
     account_id: str
     name: str
+    plan: Plan

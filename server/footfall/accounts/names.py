@@ -1,4 +1,6 @@
-"""What people type: names, e-mail addresses, hosts and time zones, checked and made uniform."""
+"""What people type: names, e-mail addresses, hosts, time zones and words of a short list, checked
+and made uniform.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,14 @@ import ipaddress
 import re
 import unicodedata
 import zoneinfo
+from enum import StrEnum
 from functools import cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from footfall.errors import FieldViolation, InvalidInputError
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 NAME_CHARACTERS_MAX = 128
 _EMAIL_CHARACTERS_MAX = 254
@@ -25,11 +31,11 @@ def clean_name(text: str, field: str = "name") -> str:
     """
     name = unicodedata.normalize("NFC", text.strip())
     if not name:
-        raise _invalid(field, "must not be empty")
+        raise invalid(field, "must not be empty")
     if len(name) > NAME_CHARACTERS_MAX:
-        raise _invalid(field, f"has {len(name)} characters; {NAME_CHARACTERS_MAX} are allowed")
+        raise invalid(field, f"has {len(name)} characters; {NAME_CHARACTERS_MAX} are allowed")
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
-        raise _invalid(field, "must not contain control characters")
+        raise invalid(field, "must not contain control characters")
     return name
 
 
@@ -39,10 +45,10 @@ def clean_email(text: str) -> str:
     local, _, domain = email.rpartition("@")
     shown = _shown(text)
     if len(email) > _EMAIL_CHARACTERS_MAX or not _LOCAL_PART.fullmatch(local):
-        raise _invalid("email", f"{shown} is not an e-mail address, as in ada@example.com")
+        raise invalid("email", f"{shown} is not an e-mail address, as in ada@example.com")
     host = _ascii_host(domain)
     if host is None or "." not in host:
-        raise _invalid("email", f"{shown} does not end in a domain, as in ada@example.com")
+        raise invalid("email", f"{shown} does not end in a domain, as in ada@example.com")
     return f"{local.lower()}@{host}"
 
 
@@ -59,16 +65,16 @@ def clean_host(text: str) -> str:
         name = parts.hostname or ""
         _ = parts.port
     except ValueError:
-        raise _invalid("host", f"{shown} cannot be read; give the host alone") from None
+        raise invalid("host", f"{shown} cannot be read; give the host alone") from None
     if parts.scheme not in {"", "http", "https"}:
-        raise _invalid("host", f"{shown} is no web address; give the host alone")
+        raise invalid("host", f"{shown} is no web address; give the host alone")
     if parts.username is not None:
-        raise _invalid("host", f"{shown} holds a user name; give the host alone")
+        raise invalid("host", f"{shown} holds a user name; give the host alone")
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise _invalid("host", f"{shown} holds a path; a site is a whole host, such as {name}")
+        raise invalid("host", f"{shown} holds a path; a site is a whole host, such as {name}")
     host = _ascii_host(name)
     if host is None:
-        raise _invalid("host", f"{shown} is not a host, as in news.example.com")
+        raise invalid("host", f"{shown} is not a host, as in news.example.com")
     return host
 
 
@@ -87,7 +93,16 @@ def clean_timezone(text: str) -> str:
     hint = ""
     if near:
         hint = "; did you mean " + " or ".join(known[key] for key in near[:2]) + "?"
-    raise _invalid("timezone", f"{_shown(text)} is not an IANA time zone{hint}")
+    raise invalid("timezone", f"{_shown(text)} is not an IANA time zone{hint}")
+
+
+def clean_choice(choices: type[_Choice], text: str, field: str) -> _Choice:
+    """Return the choice that the text spells, whatever the case of its letters."""
+    try:
+        return choices(text.strip().lower())
+    except ValueError:
+        known = ", ".join(choice.value for choice in choices)
+        raise invalid(field, f"{_shown(text)} is not one of {known}") from None
 
 
 def _nearest(name: str, candidates: dict[str, str]) -> list[str]:
@@ -122,7 +137,8 @@ def _shown(text: str) -> str:
     return ascii(text) if len(text) <= 80 else ascii(text[:77]) + "…"
 
 
-def _invalid(field: str, fault: str) -> InvalidInputError:
+def invalid(field: str, fault: str) -> InvalidInputError:
+    """Return the error that says what is wrong with a field."""
     return InvalidInputError(
         f"Invalid {field}: {fault}.".replace("?.", "?"), violations=[FieldViolation(field, fault)]
     )

@@ -13,6 +13,7 @@ from footfall.accounts.model import (
     ApplicationGrant,
     KeyKind,
     Login,
+    Plan,
     Role,
     Scope,
     Site,
@@ -30,6 +31,24 @@ class AccountStore(Protocol):
     """
 
     def create_account(self, name: str, plan: str) -> Account: ...
+    def list_accounts(self) -> list[Account]:
+        """Return every account in the order of their names."""
+
+    def set_account_plan(self, account: str, plan: str) -> Account:
+        """Put an account on another plan; raises InvalidInputError if there is no such plan."""
+
+    def list_plans(self) -> list[Plan]:
+        """Return every plan in the order of their names."""
+
+    def update_plan(
+        self, name: str, allowances: Mapping[str, int], *, like: str | None = None
+    ) -> Plan:
+        """Change a plan's allowances, by the names of Plan's fields.
+
+        A plan that does not exist is made as a copy of the plan `like`; raises NotFoundError if
+        there is none to copy.
+        """
+
     def create_user(self, account: str, email: str, password_hash: str, role: Role) -> User: ...
     def create_site(self, account: str, host: str, timezone: str, *, public: bool) -> Site: ...
     def create_application(
@@ -48,12 +67,22 @@ class AccountStore(Protocol):
         expires_at: float | None = None,
     ) -> ApiKey: ...
 
-    def list_keys(self, account: str) -> list[ApiKey]: ...
+    def list_keys(self, account: str) -> list[ApiKey]:
+        """Return the account's keys, newest first."""
+
+    def get_key(self, key_id: str, account: str | None = None) -> ApiKey:
+        """Return a key, of the account if one is named; raises NotFoundError if there is none."""
+
     def revoke_key(self, key_id: str, account: str | None = None) -> ApiKey:
         """Revoke a key, of the account if one is named; raises NotFoundError if there is none."""
 
     def find_key(self, digest: bytes) -> ApiKey | None:
-        """Return the key with this digest, revoked and expired ones included."""
+        """Return the key with this digest, revoked and expired ones included; while a rotated
+        key's overlap lasts, the digest before finds it as well.
+        """
+
+    def find_workspace(self, key_digest: bytes) -> Workspace | None:
+        """Return the workspace whose key has this digest."""
 
     def find_application(self, application_id: str, key_digest: bytes) -> ApplicationGrant | None:
         """Return what this key gives: one of the application's two, or a temporary one in force."""
@@ -104,8 +133,8 @@ class AccountStore(Protocol):
     def account_sites(self, account: str) -> list[Site]:
         """Return the account's sites in the order of their hosts."""
 
-    def update_site(self, account: str, site_id: str, *, public: bool) -> Site:
-        """Change whether a site is public; raises NotFoundError if it is not of the account."""
+    def update_site(self, account: str, site_id: str, *, public: bool | None = None) -> Site:
+        """Change what is given; raises NotFoundError for a site that is not of the account."""
 
     def get_account(self, account: str) -> Account: ...
     def get_site(self, site_id: str) -> Site | None: ...

@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from footfall.accounts.keys import is_application_key, is_id, key_digest, key_kind
+from footfall.accounts.key_use import KeyUse
+from footfall.accounts.keys import (
+    is_application_key,
+    is_id,
+    is_workspace_key,
+    key_digest,
+    key_kind,
+)
 from footfall.accounts.lookups import Lookups
 from footfall.accounts.model import (
     ApiKey,
@@ -15,6 +22,7 @@ from footfall.accounts.model import (
     ApplicationGrant,
     Scope,
     Site,
+    Workspace,
 )
 from footfall.accounts.ports import AccountStore
 from footfall.errors import (
@@ -35,18 +43,21 @@ class Authenticator:
     """Tells who calls and whether they may, from the accounts store.
 
     Every method may raise UnavailableError. Look-ups run in threads of its own, so that a store
-    that hangs holds up nobody else's; remembered ones cost no thread at all.
+    that hangs holds up nobody else's; remembered ones cost no thread at all. That an API key is
+    used is noted in `key_use`.
     """
 
     def __init__(
         self,
         store: AccountStore,
         *,
+        key_use: KeyUse | None = None,
         ttl_s: float = LOOKUP_TTL_S,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._wall_clock = wall_clock
+        self._key_use = key_use
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="accounts")
         self._keys: Lookups[bytes, ApiKey | None] = Lookups(
             store.find_key, self._executor, ttl_s=ttl_s, clock=clock
@@ -56,6 +67,9 @@ class Authenticator:
         )
         self._grants: Lookups[tuple[str, bytes], ApplicationGrant | None] = Lookups(
             lambda key: store.find_application(*key), self._executor, ttl_s=ttl_s, clock=clock
+        )
+        self._workspaces: Lookups[bytes, Workspace | None] = Lookups(
+            store.find_workspace, self._executor, ttl_s=ttl_s, clock=clock
         )
 
     async def authenticate_bearer(self, header: str | None) -> ApiKey:
@@ -74,6 +88,8 @@ class Authenticator:
             key = await self._keys.get(key_digest(token))
         if key is None or not self._is_in_force(key):
             raise UnauthenticatedError("Bearer token is invalid or revoked.", "INVALID_TOKEN")
+        if self._key_use is not None:
+            self._key_use.note(key.id)
         return key
 
     def _is_in_force(self, key: ApiKey) -> bool:
@@ -137,6 +153,22 @@ class Authenticator:
                 "Querying events needs the application's read key.", "READ_KEY_REQUIRED"
             )
         return grant.application
+
+    async def authenticate_workspace(self, header: str | None) -> Workspace:
+        """Return the workspace of an `X-API-Key` header.
+
+        Raises UnauthenticatedError: MISSING_API_KEY without a header, INVALID_API_KEY for one with
+        anything but a workspace's key.
+        """
+        text = "" if header is None else header.strip()
+        if not text:
+            raise UnauthenticatedError("The X-API-Key header is missing.", "MISSING_API_KEY")
+        workspace = None
+        if is_workspace_key(text):
+            workspace = await self._workspaces.get(key_digest(text))
+        if workspace is None:
+            raise UnauthenticatedError("The API key is invalid.", "INVALID_API_KEY")
+        return workspace
 
     def close(self) -> None:
         """Take no more look-ups; the store is the caller's to close."""

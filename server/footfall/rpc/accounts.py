@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 
-from footfall.accounts.management import AccountManager
+from footfall.accounts.management import AccountManager, NewKey, key_expiry
+from footfall.accounts.model import ApiKey, KeyKind, Role, Scope, Site, User
 from footfall.rpc.call import Call
 from footfall.v1 import accounts_pb2 as pb
 
 
 class AccountsServicer:
-    """What an account owns."""
+    """What an account owns; the account is the call's tenant."""
 
     def __init__(self, accounts: AccountManager) -> None:
         self._accounts = accounts
@@ -25,3 +27,125 @@ class AccountsServicer:
             write_key=made.write_key,
             read_key=made.read_key,
         )
+
+    async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.CreateKeyResponse:
+        days = request.expires_in_days if request.HasField("expires_in_days") else None
+        made = await asyncio.to_thread(
+            self._accounts.create_key,
+            call.tenant,
+            kind=request.kind or KeyKind.NM,
+            site_ids=list(request.sites),
+            scopes=list(request.scopes) or [Scope.READ],
+            expires_at=key_expiry(days),
+        )
+        return _new_key(made)
+
+    async def ListKeys(self, request: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:
+        page = await asyncio.to_thread(
+            self._accounts.list_keys, call.tenant, request.page_size, request.page_token
+        )
+        return pb.ListKeysResponse(
+            keys=[_key(key) for key in page.items], next_page_token=page.next_token
+        )
+
+    async def RotateKey(self, request: pb.RotateKeyRequest, call: Call) -> pb.CreateKeyResponse:
+        overlap = request.overlap_seconds if request.HasField("overlap_seconds") else None
+        made = await asyncio.to_thread(
+            self._accounts.rotate_key, request.id, call.tenant, overlap_s=overlap
+        )
+        return _new_key(made)
+
+    async def RevokeKey(self, request: pb.RevokeKeyRequest, call: Call) -> pb.ApiKey:
+        key = await asyncio.to_thread(self._accounts.revoke_key, request.id, call.tenant)
+        return _key(key)
+
+    async def CreateSite(self, request: pb.CreateSiteRequest, call: Call) -> pb.Site:
+        site = await asyncio.to_thread(
+            self._accounts.create_site,
+            call.tenant,
+            request.host,
+            request.timezone or "UTC",
+            public=request.public,
+        )
+        return _site(site)
+
+    async def ListSites(self, request: pb.ListSitesRequest, call: Call) -> pb.ListSitesResponse:
+        page = await asyncio.to_thread(
+            self._accounts.list_sites, call.tenant, request.page_size, request.page_token
+        )
+        return pb.ListSitesResponse(
+            sites=[_site(site) for site in page.items], next_page_token=page.next_token
+        )
+
+    async def UpdateSite(self, request: pb.UpdateSiteRequest, call: Call) -> pb.Site:
+        public = request.public if request.HasField("public") else None
+        site = await asyncio.to_thread(
+            self._accounts.update_site, call.tenant, request.id, public=public
+        )
+        return _site(site)
+
+    async def CreateMember(self, request: pb.CreateMemberRequest, call: Call) -> pb.Member:
+        user = await asyncio.to_thread(
+            self._accounts.create_user,
+            call.tenant,
+            request.email,
+            request.password,
+            request.role or Role.MEMBER,
+        )
+        return _member(user)
+
+    async def ListMembers(
+        self, request: pb.ListMembersRequest, call: Call
+    ) -> pb.ListMembersResponse:
+        page = await asyncio.to_thread(
+            self._accounts.list_users, call.tenant, request.page_size, request.page_token
+        )
+        return pb.ListMembersResponse(
+            members=[_member(user) for user in page.items], next_page_token=page.next_token
+        )
+
+    async def UpdateMember(self, request: pb.UpdateMemberRequest, call: Call) -> pb.Member:
+        user = await asyncio.to_thread(
+            self._accounts.update_user,
+            call.tenant,
+            request.id,
+            role=request.role if request.HasField("role") else None,
+            password=request.password if request.HasField("password") else None,
+        )
+        return _member(user)
+
+    async def RemoveMember(self, request: pb.RemoveMemberRequest, call: Call) -> pb.Member:
+        user = await asyncio.to_thread(self._accounts.remove_user, call.tenant, request.id)
+        return _member(user)
+
+
+def _new_key(made: NewKey) -> pb.CreateKeyResponse:
+    return pb.CreateKeyResponse(id=made.key.id, key=made.text, details=_key(made.key))
+
+
+def _key(key: ApiKey) -> pb.ApiKey:
+    return pb.ApiKey(
+        id=key.id,
+        hint=key.hint,
+        kind=key.kind,
+        sites=sorted(key.site_ids),
+        scopes=[scope for scope in Scope if scope in key.scopes],
+        created_at=_time(key.created_at),
+        expires_at=_time(key.expires_at),
+        revoked_at=_time(key.revoked_at),
+        last_used_at=_time(key.last_used_at),
+    )
+
+
+def _site(site: Site) -> pb.Site:
+    return pb.Site(id=site.id, host=site.host, timezone=site.timezone, public=site.public)
+
+
+def _member(user: User) -> pb.Member:
+    return pb.Member(id=user.id, email=user.email, role=user.role)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

@@ -24,6 +24,7 @@ class PlanRow(Base):
     application_reads_per_10s: Mapped[int] = mapped_column(Integer)
     account_requests_per_10s: Mapped[int] = mapped_column(Integer)
     account_requests_per_minute: Mapped[int] = mapped_column(Integer)
+    workspace_requests_per_second: Mapped[int] = mapped_column(Integer, server_default="5")
 
 
 class AccountRow(Base):
@@ -111,6 +112,9 @@ class KeyRow(Base):
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     account_id: Mapped[str] = mapped_column(Text, ForeignKey("accounts.id"), index=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary)
+    #: The secret before, which works until the time beside it.
+    previous_digest: Mapped[bytes | None] = mapped_column(LargeBinary, index=True)
+    previous_until_ms: Mapped[int | None] = mapped_column(BigInteger)
     kind: Mapped[str] = mapped_column(Text)
     can_read: Mapped[bool] = mapped_column(Boolean)
     can_write: Mapped[bool] = mapped_column(Boolean)
@@ -119,6 +123,7 @@ class KeyRow(Base):
     created_ms: Mapped[int] = mapped_column(BigInteger)
     expires_ms: Mapped[int | None] = mapped_column(BigInteger)
     revoked_ms: Mapped[int | None] = mapped_column(BigInteger)
+    last_used_ms: Mapped[int | None] = mapped_column(BigInteger)
 
     sites: Mapped[list[KeySiteRow]] = relationship(lazy="selectin")
 

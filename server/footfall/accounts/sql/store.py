@@ -1,220 +1,159 @@
-"""The accounts store: every statement, and rows as the domain's values."""
+"""The accounts store: accounts and plans, sites, applications, workspaces and salts; users and API
+keys are parts of their own.
+"""
 
 from __future__ import annotations
 
 import hmac
 import secrets
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict
 
-from sqlalchemy import Engine, Select, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, joinedload, sessionmaker
+from sqlalchemy.orm import Session
 
 from footfall.accounts.keys import make_id
 from footfall.accounts.model import (
     Account,
-    ApiKey,
     Application,
     ApplicationAccess,
     ApplicationGrant,
-    KeyKind,
     Plan,
-    Role,
-    Scope,
     Site,
-    User,
     Workspace,
 )
-from footfall.accounts.sql.engine import domain_errors
+from footfall.accounts.sql.keys import KeyStatements
 from footfall.accounts.sql.models import (
     AccountRow,
     ApplicationKeyRow,
     ApplicationRow,
-    KeyRow,
-    KeySiteRow,
     PlanRow,
     SaltRow,
     SiteRow,
-    UserRow,
     WorkspaceRow,
 )
-from footfall.errors import FieldViolation, FootfallError, InvalidInputError, NotFoundError
+from footfall.accounts.sql.rows import (
+    find_account,
+    is_storable,
+    now_ms,
+    taken,
+    to_account,
+    to_application,
+    to_plan,
+    to_site,
+    to_workspace,
+    with_plan,
+)
+from footfall.accounts.sql.users import UserStatements
+from footfall.errors import FieldViolation, InvalidInputError, NotFoundError
 
 _SALT_BYTES = 32
-_Owned = TypeVar("_Owned", SiteRow, ApplicationRow)
 
 
-class SqlAccountStore:
-    """An AccountStore on SQLite or PostgreSQL; see there for what the methods promise.
-
-    A transaction that writes takes SQLite's write lock when it begins: one that took it later,
-    after reading, would fail if another process had written in between.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._reads = sessionmaker(engine)
-        self._writes = sessionmaker(engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with domain_errors(), self._reads() as session:
-            yield session
-
-    @contextmanager
-    def _writing(self, taken: FootfallError | None = None) -> Iterator[Session]:
-        with domain_errors(taken), self._writes.begin() as session:
-            yield session
+class SqlAccountStore(KeyStatements, UserStatements):
+    """An AccountStore on SQLite or PostgreSQL; see there for what the methods promise."""
 
     def create_account(self, name: str, plan: str) -> Account:
-        taken = _taken("name", f"There is already an account named {name!r}.")
-        with self._writing(taken) as session:
-            plans = set(session.scalars(select(PlanRow.name)))
-            if plan not in plans:
-                raise InvalidInputError(
-                    f"There is no plan {plan!r}; the plans are {', '.join(sorted(plans))}.",
-                    violations=[FieldViolation("plan", "is not the name of a plan")],
-                )
+        exists = taken("name", f"There is already an account named {name!r}.")
+        with self._writing(exists) as session:
+            _require_plan(session, plan)
             if session.get(AccountRow, name) is not None:
                 # A name that is another account's id could never be looked up.
-                raise taken
-            row = AccountRow(id=make_id(), name=name, plan_name=plan, created_ms=_now_ms())
+                raise exists
+            row = AccountRow(id=make_id(), name=name, plan_name=plan, created_ms=now_ms())
             session.add(row)
-            return Account(row.id, row.name, row.plan_name)
+            return to_account(row)
 
-    def create_user(self, account: str, email: str, password_hash: str, role: Role) -> User:
-        with self._writing(_taken("email", f"There is already a user {email!r}.")) as session:
-            row = UserRow(
-                id=make_id(),
-                account_id=_account(session, account).id,
-                email=email,
-                password_hash=password_hash,
-                role=role.value,
-                created_ms=_now_ms(),
-            )
-            session.add(row)
-            return User(row.id, row.account_id, row.email, role)
+    def list_accounts(self) -> list[Account]:
+        with self._reading() as session:
+            accounts = [to_account(row) for row in session.scalars(select(AccountRow))]
+            return sorted(accounts, key=lambda account: account.name)
+
+    def set_account_plan(self, account: str, plan: str) -> Account:
+        with self._writing() as session:
+            row = find_account(session, account)
+            _require_plan(session, plan)
+            row.plan_name = plan
+            return to_account(row)
+
+    def list_plans(self) -> list[Plan]:
+        with self._reading() as session:
+            plans = [to_plan(row) for row in session.scalars(select(PlanRow))]
+            return sorted(plans, key=lambda plan: plan.name)
+
+    def update_plan(
+        self, name: str, allowances: Mapping[str, int], *, like: str | None = None
+    ) -> Plan:
+        with self._writing(taken("name", f"There is already a plan {name!r}.")) as session:
+            row = session.get(PlanRow, name, with_for_update=True)
+            if row is None:
+                model = None if like is None else session.get(PlanRow, like)
+                if model is None:
+                    raise NotFoundError(_no_plan(session, name if like is None else like))
+                row = PlanRow(**(asdict(to_plan(model)) | {"name": name}))
+                session.add(row)
+            for allowance, value in allowances.items():
+                setattr(row, allowance, value)
+            return to_plan(row)
 
     def create_site(self, account: str, host: str, timezone: str, *, public: bool) -> Site:
-        taken = _taken("host", f"The account already has a site for {host!r}.")
-        with self._writing(taken) as session:
-            owner = _account(session, account)
+        exists = taken("host", f"The account already has a site for {host!r}.")
+        with self._writing(exists) as session:
+            owner = find_account(session, account)
             row = SiteRow(
                 id=make_id(),
                 account_id=owner.id,
                 host=host,
                 timezone=timezone,
                 public=public,
-                created_ms=_now_ms(),
+                created_ms=now_ms(),
             )
             session.add(row)
-            return _site(row, owner.plan)
+            return to_site(row, owner.plan)
 
     def create_application(
         self, account: str, name: str, write_digest: bytes, read_digest: bytes
     ) -> Application:
         with self._writing() as session:
-            owner = _account(session, account)
+            owner = find_account(session, account)
             row = ApplicationRow(
                 id=make_id(),
                 account_id=owner.id,
                 name=name,
                 write_digest=write_digest,
                 read_digest=read_digest,
-                created_ms=_now_ms(),
+                created_ms=now_ms(),
             )
             session.add(row)
-            return _application(row, owner.plan)
+            return to_application(row, owner.plan)
 
     def create_workspace(self, account: str, name: str, key_digest: bytes) -> Workspace:
         with self._writing() as session:
+            owner = find_account(session, account)
             row = WorkspaceRow(
                 id=make_id(),
-                account_id=_account(session, account).id,
+                account_id=owner.id,
                 name=name,
                 key_digest=key_digest,
-                created_ms=_now_ms(),
+                created_ms=now_ms(),
             )
             session.add(row)
-            return Workspace(row.id, row.account_id, row.name)
+            return to_workspace(row, owner.plan)
 
-    def create_key(
-        self,
-        account: str,
-        digest: bytes,
-        *,
-        kind: KeyKind,
-        site_ids: Sequence[str],
-        scopes: Sequence[Scope],
-        hint: str,
-        expires_at: float | None = None,
-    ) -> ApiKey:
-        with self._writing() as session:
-            owner = _account(session, account)
-            wanted = list(dict.fromkeys(site_ids))
-            storable = [site_id for site_id in wanted if _is_storable(site_id)]
-            owned = set(
-                session.scalars(
-                    select(SiteRow.id).where(
-                        SiteRow.account_id == owner.id, SiteRow.id.in_(storable)
-                    )
-                )
-            )
-            for site_id in wanted:
-                if site_id not in owned:
-                    raise NotFoundError(f"The account has no site {site_id!r}.")
-            row = KeyRow(
-                id=make_id(),
-                account_id=owner.id,
-                digest=digest,
-                kind=kind.value,
-                can_read=Scope.READ in scopes,
-                can_write=Scope.WRITE in scopes,
-                can_admin=Scope.ADMIN in scopes,
-                hint=hint,
-                created_ms=_now_ms(),
-                expires_ms=None if expires_at is None else round(expires_at * 1000),
-                revoked_ms=None,
-                sites=[KeySiteRow(site_id=site_id) for site_id in wanted],
-            )
-            session.add(row)
-            return _key(row)
-
-    def list_keys(self, account: str) -> list[ApiKey]:
+    def find_workspace(self, key_digest: bytes) -> Workspace | None:
         with self._reading() as session:
-            statement = (
-                select(KeyRow)
-                .where(KeyRow.account_id == _account(session, account).id)
-                .order_by(KeyRow.created_ms, KeyRow.id)
-            )
-            return [_key(row) for row in session.scalars(statement)]
-
-    def revoke_key(self, key_id: str) -> ApiKey:
-        with self._writing() as session:
-            row = session.get(KeyRow, key_id) if _is_storable(key_id) else None
-            if row is None:
-                raise NotFoundError(f"There is no key {key_id!r}.")
-            if row.revoked_ms is None:
-                row.revoked_ms = _now_ms()
-            return _key(row)
-
-    def find_key(self, digest: bytes) -> ApiKey | None:
-        with self._reading() as session:
-            # One statement for the key and its sites: this one runs while a caller waits.
-            statement = select(KeyRow).where(KeyRow.digest == digest)
-            found = session.scalars(statement.options(joinedload(KeyRow.sites))).unique()
-            row = found.one_or_none()
-            return None if row is None else _key(row)
+            found = session.execute(
+                with_plan(WorkspaceRow).where(WorkspaceRow.key_digest == key_digest)
+            ).one_or_none()
+            return None if found is None else to_workspace(*found)
 
     def find_application(self, application_id: str, key_digest: bytes) -> ApplicationGrant | None:
-        if not _is_storable(application_id):
+        if not is_storable(application_id):
             return None
         with self._reading() as session:
             found = session.execute(
-                _with_plan(ApplicationRow).where(ApplicationRow.id == application_id)
+                with_plan(ApplicationRow).where(ApplicationRow.id == application_id)
             ).one_or_none()
             if found is None:
                 return None
@@ -226,18 +165,18 @@ class SqlAccountStore:
                 access = ApplicationAccess.READ
             else:
                 access = _temporary_access(session, application_id, key_digest)
-            return None if access is None else ApplicationGrant(_application(row, plan), access)
+            return None if access is None else ApplicationGrant(to_application(row, plan), access)
 
     def create_application_key(
         self, application_id: str, digest: bytes, access: ApplicationAccess, expires_at: float
     ) -> None:
         with self._writing() as session:
             if (
-                not _is_storable(application_id)
+                not is_storable(application_id)
                 or session.get(ApplicationRow, application_id) is None
             ):
                 raise NotFoundError(f"There is no application {application_id!r}.")
-            expired = ApplicationKeyRow.expires_ms <= _now_ms()
+            expired = ApplicationKeyRow.expires_ms <= now_ms()
             session.execute(delete(ApplicationKeyRow).where(expired))
             session.add(
                 ApplicationKeyRow(
@@ -254,29 +193,44 @@ class SqlAccountStore:
 
     def get_account(self, account: str) -> Account:
         with self._reading() as session:
-            row = _account(session, account)
-            return Account(row.id, row.name, row.plan_name)
+            return to_account(find_account(session, account))
+
+    def account_sites(self, account: str) -> list[Site]:
+        with self._reading() as session:
+            owner = find_account(session, account)
+            rows = session.scalars(select(SiteRow).where(SiteRow.account_id == owner.id))
+            return sorted((to_site(row, owner.plan) for row in rows), key=lambda site: site.host)
+
+    def update_site(self, account: str, site_id: str, *, public: bool | None = None) -> Site:
+        with self._writing() as session:
+            owner = find_account(session, account)
+            row = session.get(SiteRow, site_id) if is_storable(site_id) else None
+            if row is None or row.account_id != owner.id:
+                raise NotFoundError(f"The account has no site {site_id!r}.")
+            if public is not None:
+                row.public = public
+            return to_site(row, owner.plan)
 
     def get_site(self, site_id: str) -> Site | None:
-        if not _is_storable(site_id):
+        if not is_storable(site_id):
             return None
         with self._reading() as session:
-            found = session.execute(_with_plan(SiteRow).where(SiteRow.id == site_id)).one_or_none()
-            return None if found is None else _site(*found)
+            found = session.execute(with_plan(SiteRow).where(SiteRow.id == site_id)).one_or_none()
+            return None if found is None else to_site(*found)
 
     def get_application(self, application_id: str) -> Application | None:
-        if not _is_storable(application_id):
+        if not is_storable(application_id):
             return None
         with self._reading() as session:
             found = session.execute(
-                _with_plan(ApplicationRow).where(ApplicationRow.id == application_id)
+                with_plan(ApplicationRow).where(ApplicationRow.id == application_id)
             ).one_or_none()
-            return None if found is None else _application(*found)
+            return None if found is None else to_application(*found)
 
     def list_sites(self) -> list[Site]:
         with self._reading() as session:
-            statement = _with_plan(SiteRow).order_by(SiteRow.created_ms, SiteRow.id)
-            return [_site(*found) for found in session.execute(statement)]
+            statement = with_plan(SiteRow).order_by(SiteRow.created_ms, SiteRow.id)
+            return [to_site(*found) for found in session.execute(statement)]
 
     def salt(self, day: int, now_day: int) -> bytes:
         if not now_day - 1 <= day <= now_day + 1:
@@ -300,24 +254,19 @@ class SqlAccountStore:
                 session.expire_all()
             return session.scalars(select(SaltRow.salt).where(SaltRow.day == day)).one()
 
-    def ping(self) -> None:
-        with self._reading() as session:
-            # Reads a table: SQLite would answer a constant without its file.
-            session.execute(select(PlanRow.name).limit(1)).all()
 
-    def close(self) -> None:
-        self._engine.dispose()
+def _require_plan(session: Session, plan: str) -> None:
+    if not is_storable(plan) or session.get(PlanRow, plan) is None:
+        raise InvalidInputError(
+            _no_plan(session, plan),
+            violations=[FieldViolation("plan", "is not the name of a plan")],
+        )
 
 
-def _account(session: Session, account: str) -> AccountRow:
-    """Return the account with this id, else the one with this name."""
-    if _is_storable(account):
-        statement = select(AccountRow).options(joinedload(AccountRow.plan))
-        for column in (AccountRow.id, AccountRow.name):
-            row = session.scalar(statement.where(column == account))
-            if row is not None:
-                return row
-    raise NotFoundError(f"There is no account {account!r}.")
+def _no_plan(session: Session, plan: str) -> str:
+    """Say that there is no such plan, and which there are."""
+    known = ", ".join(sorted(session.scalars(select(PlanRow.name))))
+    return f"There is no plan {plan!r}; the plans are {known}."
 
 
 def _temporary_access(
@@ -325,74 +274,6 @@ def _temporary_access(
 ) -> ApplicationAccess | None:
     """Return what a temporary key of the application gives while it is in force."""
     row = session.get(ApplicationKeyRow, digest)
-    if row is None or row.application_id != application_id or row.expires_ms <= _now_ms():
+    if row is None or row.application_id != application_id or row.expires_ms <= now_ms():
         return None
     return ApplicationAccess(row.access)
-
-
-def _with_plan(rows: type[_Owned]) -> Select[_Owned, PlanRow]:
-    """Select rows that belong to an account, each with the account's plan."""
-    return (
-        select(rows, PlanRow)
-        .join(AccountRow, AccountRow.id == rows.account_id)
-        .join(PlanRow, PlanRow.name == AccountRow.plan_name)
-    )
-
-
-def _is_storable(text: str) -> bool:
-    """Return whether a database can hold the text at all: a lone surrogate is not UTF-8, and
-    PostgreSQL has no NUL in text.
-    """
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _taken(field: str, message: str) -> InvalidInputError:
-    return InvalidInputError(message, violations=[FieldViolation(field, "is taken")])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _seconds(value_ms: int | None) -> float | None:
-    return None if value_ms is None else value_ms / 1000
-
-
-def _plan(row: PlanRow) -> Plan:
-    return Plan(
-        name=row.name,
-        site_requests_per_minute=row.site_requests_per_minute,
-        application_reads_per_10s=row.application_reads_per_10s,
-        account_requests_per_10s=row.account_requests_per_10s,
-        account_requests_per_minute=row.account_requests_per_minute,
-    )
-
-
-def _site(row: SiteRow, plan: PlanRow) -> Site:
-    return Site(
-        id=row.id,
-        account_id=row.account_id,
-        host=row.host,
-        timezone=row.timezone,
-        public=row.public,
-        plan=_plan(plan),
-    )
-
-
-def _application(row: ApplicationRow, plan: PlanRow) -> Application:
-    return Application(id=row.id, account_id=row.account_id, name=row.name, plan=_plan(plan))
-
-
-def _key(row: KeyRow) -> ApiKey:
-    granted = {Scope.READ: row.can_read, Scope.WRITE: row.can_write, Scope.ADMIN: row.can_admin}
-    return ApiKey(
-        id=row.id,
-        account_id=row.account_id,
-        kind=KeyKind(row.kind),
-        site_ids=frozenset(item.site_id for item in row.sites),
-        scopes=frozenset(scope for scope, is_granted in granted.items() if is_granted),
-        created_at=row.created_ms / 1000,
-        revoked_at=_seconds(row.revoked_ms),
-        expires_at=_seconds(row.expires_ms),
-        hint=row.hint,
-    )
