@@ -14,13 +14,13 @@ import pyarrow as pa
 from footfall.errors import InvalidInputError
 from footfall.events.dedup import Bools, Int64s, Keys
 from footfall.events.search import page_text
-from footfall.events.tables import TABLES, TENANT_COLUMN, arrow_type, batch_columns
+from footfall.events.tables import NULLABLE, TABLES, TENANT_COLUMN, arrow_type, batch_columns
 from footfall.events.visits import StoredView
 from footfall.ingest.model import EventBatch, EventTable, Page
 
 _COLUMNS: Final = {
     table: [
-        (column.name, arrow_type(column), bool(column.nullable) and column.name == "status_code")
+        (column.name, arrow_type(column), column in NULLABLE)
         for column in batch_columns(TABLES[table])
     ]
     for table in EventTable

@@ -11,6 +11,7 @@ from typing import Final
 import pyarrow as pa
 from sqlalchemy import BigInteger, Column, Double, Integer, MetaData, SmallInteger, String, Table
 
+from footfall.events.workspace_tables import WORKSPACE_NULLABLE, WORKSPACE_TABLES
 from footfall.ingest.model import EventTable
 
 metadata = MetaData()
@@ -116,13 +117,30 @@ pageday = Table(
 TENANT_COLUMN: Final = {
     EventTable.API_REQUESTS: "application_id",
     EventTable.WEB_EVENTS: "site_id",
+    **dict.fromkeys(WORKSPACE_TABLES, "workspace_id"),
 }
 
-TABLES: Final = {EventTable.API_REQUESTS: api_requests, EventTable.WEB_EVENTS: web_events}
+TABLES: Final = {
+    EventTable.API_REQUESTS: api_requests,
+    EventTable.WEB_EVENTS: web_events,
+    **WORKSPACE_TABLES,
+}
+
+#: Columns of events that may be NULL; all others have a value in every row.
+NULLABLE: Final = frozenset({api_requests.c.status_code, *WORKSPACE_NULLABLE})
 
 #: Columns that the store fills in; a batch brings all others.
 STORE_COLUMNS: Final = frozenset(
-    {"seq", "application_id", "site_id", "received_us", "key_hi", "key_lo", "visits"}
+    {
+        "seq",
+        "application_id",
+        "site_id",
+        "workspace_id",
+        "received_us",
+        "key_hi",
+        "key_lo",
+        "visits",
+    }
 )
 
 #: The kind of a row that takes a visit back; see `visits.py`.

@@ -27,6 +27,14 @@ class EventTable(StrEnum):
 
     API_REQUESTS = "api_requests"
     WEB_EVENTS = "web_events"
+    #: What a workspace reports; states of runs, documents and triggers are made of their events.
+    FLOW_RUN_EVENTS = "flow_run_events"
+    AI_OPERATIONS = "ai_operations"
+    CONVERSATIONS = "conversations"
+    MESSAGES = "messages"
+    DOCUMENT_EVENTS = "document_events"
+    TRIGGER_EVENTS = "trigger_events"
+    API_CALLS = "api_calls"
 
 
 class WebEventKind(IntEnum):
