@@ -20,11 +20,13 @@ from typing import Any, cast
 
 import structlog
 
+from footfall.accounts.clients import ClientSubjects
 from footfall.accounts.management import AccountManager
 from footfall.accounts.model import Site
 from footfall.accounts.ports import AccountStore
 from footfall.accounts.salts import SaltCache
 from footfall.accounts.service import Authenticator
+from footfall.accounts.sessions import Sessions
 from footfall.accounts.sql import open_account_store
 from footfall.analytics.export import ExportService
 from footfall.analytics.realtime import RealtimeService
@@ -41,6 +43,7 @@ from footfall.lifecycle import Background, Deferred
 from footfall.live.connection import RedisConnection
 from footfall.live.limiter import RedisRateLimiter
 from footfall.live.pump import LivePump
+from footfall.live.sessions import RedisSessionStore
 from footfall.live.state import LiveStateStore
 from footfall.rpc.access import Access
 from footfall.rpc.accounts import AccountsServicer
@@ -48,11 +51,13 @@ from footfall.rpc.chain import build_chain
 from footfall.rpc.export import ExportServicer
 from footfall.rpc.health import Health
 from footfall.rpc.ingest import IngestServicer
+from footfall.rpc.limits import RateLimit
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.peers import Peers, parse_networks
 from footfall.rpc.realtime import RealtimeServicer
 from footfall.rpc.server import RpcServer
 from footfall.rpc.services import PACKAGE
+from footfall.rpc.sessions import SessionServicer
 from footfall.rpc.timeseries import TimeseriesServicer
 from footfall.settings import Settings
 
@@ -67,6 +72,7 @@ _NEEDS = {
     "ExportService": ("events",),
     "RealtimeService": ("redis",),
     "AccountsService": ("accounts",),
+    "SessionService": ("accounts", "redis"),
 }
 
 
@@ -190,17 +196,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         background = Background()
         stack.push_async_callback(background.stop)
 
-        deferred_accounts = Deferred(
-            settings.effective_accounts_url,
-            lambda: open_account_store(settings.effective_accounts_url),
-        )
-        deferred_events = Deferred(settings.effective_events_url, lambda: _open_events(settings))
-        stack.push_async_callback(deferred_accounts.close)
-        await deferred_accounts.start(background)
-        stack.push_async_callback(deferred_events.close)
-        await deferred_events.start(background)
-        accounts, events = deferred_accounts.store, deferred_events.store
-
+        accounts, events = await _open_stores(settings, stack, background)
         redis = RedisConnection(settings.redis_url)
         stack.push_async_callback(redis.aclose)
         live = LiveStateStore(redis, settings.live_window_s)
@@ -217,13 +213,16 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         authenticator = Authenticator(accounts)
         stack.callback(authenticator.close)
+        sessions = Sessions(accounts, RedisSessionStore(redis))
+        stack.callback(sessions.close)
 
         metrics = Metrics()
         health = _health(events, accounts, redis)
         _publish(metrics, committer, health)
         draining = asyncio.Event()
         realtime = RealtimeService(SharedReads(live), settings.live_window_s)
-        ingest = IngestService(committer, SaltCache(accounts), geo)
+        salts = SaltCache(accounts)
+        ingest = IngestService(committer, salts, geo)
         server = RpcServer(
             {
                 "IngestService": IngestServicer(ingest, peers),
@@ -231,10 +230,16 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "ExportService": ExportServicer(ExportService(events)),
                 "RealtimeService": RealtimeServicer(realtime, draining),
                 "AccountsService": AccountsServicer(AccountManager(accounts)),
+                "SessionService": SessionServicer(sessions),
             },
             build_chain(
-                Access(authenticator),
-                RedisRateLimiter(redis),
+                Access(authenticator, sessions),
+                RateLimit(
+                    RedisRateLimiter(redis),
+                    peers,
+                    ClientSubjects(salts),
+                    authentication_per_minute=settings.authentication_per_minute,
+                ),
                 metrics,
                 message_bytes_max=settings.message_bytes_max,
                 debug=settings.log_level.lower() == "debug",
@@ -260,6 +265,22 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         finally:
             log.info("draining")
     log.info("stopped")
+
+
+async def _open_stores(
+    settings: Settings, stack: contextlib.AsyncExitStack, background: Background
+) -> tuple[AccountStore, EventStore]:
+    """Open the stores until the end of the stack; those that are servers may come later."""
+    accounts = Deferred(
+        settings.effective_accounts_url,
+        lambda: open_account_store(settings.effective_accounts_url),
+    )
+    events = Deferred(settings.effective_events_url, lambda: _open_events(settings))
+    stack.push_async_callback(accounts.close)
+    await accounts.start(background)
+    stack.push_async_callback(events.close)
+    await events.start(background)
+    return accounts.store, events.store
 
 
 def _health(events: EventStore, accounts: AccountStore, redis: RedisConnection) -> Health:

@@ -67,8 +67,8 @@ class UnsupportedMediaTypeError(InvalidInputError):
 class UnauthenticatedError(FootfallError):
     """Credentials are missing, unknown, revoked or expired.
 
-    Reasons: MISSING_TOKEN and INVALID_TOKEN (Bearer keys), MISSING_CREDENTIALS and
-    INVALID_CREDENTIALS (applications).
+    Reasons: MISSING_TOKEN and INVALID_TOKEN (Bearer keys and sessions), MISSING_CREDENTIALS and
+    INVALID_CREDENTIALS (applications), INVALID_LOGIN (an unknown address and a wrong password).
     """
 
     default_reason: ClassVar[str] = "INVALID_TOKEN"
@@ -78,7 +78,8 @@ class UnauthenticatedError(FootfallError):
 class ForbiddenError(FootfallError):
     """The credentials are good but do not allow this.
 
-    Reasons: SITE_NOT_AUTHORIZED, WRITE_KEY_REQUIRED, READ_KEY_REQUIRED, SCOPE_REQUIRED.
+    Reasons: SITE_NOT_AUTHORIZED, WRITE_KEY_REQUIRED, READ_KEY_REQUIRED, SCOPE_REQUIRED (keys),
+    ADMIN_REQUIRED (sessions of members), CROSS_ORIGIN (a page of another origin used a session).
     """
 
     default_reason: ClassVar[str] = "SCOPE_REQUIRED"

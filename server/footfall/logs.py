@@ -8,6 +8,11 @@ from typing import Any
 
 import structlog
 
+#: Frames without their variables, which hold what callers sent: passwords and keys among it.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure_server_logs(level: str) -> None:
     """Send this process's logs to standard error, a JSON object a line; other libraries' too."""
@@ -23,7 +28,7 @@ def configure_server_logs(level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                _TRACEBACKS,
                 structlog.processors.JSONRenderer(),
             ],
         )

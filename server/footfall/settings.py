@@ -62,6 +62,11 @@ class Settings:
         "Networks (CIDR, separated by commas) whose forwarded client addresses are believed, "
         "besides unix sockets.",
     )
+    authentication_per_minute: int = setting(
+        "FOOTFALL_AUTHENTICATION_PER_MINUTE",
+        30,
+        "Calls a minute that one client address may make to sign in and out.",
+    )
     geo_database: str = setting(
         "FOOTFALL_GEO_DATABASE", "", "Path of an mmdb file for country and city; empty: none."
     )

@@ -18,7 +18,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
 from footfall.accounts.management import AccountManager
-from footfall.accounts.model import KeyKind, Scope, Site
+from footfall.accounts.model import KeyKind, Scope, Site, User
 from footfall.accounts.ports import AccountStore
 from footfall.accounts.sql import open_account_store
 from footfall.app import Running, running
@@ -28,6 +28,8 @@ from footfall.v1 import (
     export_pb2_grpc,
     ingest_pb2_grpc,
     realtime_pb2_grpc,
+    sessions_pb2,
+    sessions_pb2_grpc,
     timeseries_pb2_grpc,
 )
 from tests.live.conftest import Valkey
@@ -135,6 +137,7 @@ class Service:
         self.export: Any = export_pb2_grpc.ExportServiceStub(self.channel)
         self.realtime: Any = realtime_pb2_grpc.RealtimeServiceStub(self.channel)
         self.accounts: Any = accounts_pb2_grpc.AccountsServiceStub(self.channel)
+        self.sessions: Any = sessions_pb2_grpc.SessionServiceStub(self.channel)
         self.account = self.manager.create_account(f"account-{next(_names)}", "free").id
 
     def app(self) -> App:
@@ -151,6 +154,13 @@ class Service:
             self.account, kind=KeyKind.NM, site_ids=[site.id for site in sites], scopes=scopes
         )
         return (("authorization", f"Bearer {made.text}"),)
+
+    async def session(self, user: User, password: str) -> Metadata:
+        """Sign a user in."""
+        call = self.sessions.Login(sessions_pb2.LoginRequest(email=user.email, password=password))
+        await call
+        cookie = dict(await call.trailing_metadata())["set-cookie"]
+        return (("cookie", str(cookie).partition(";")[0]),)
 
     async def raw(self, method: str, body: bytes, metadata: Metadata = ()) -> bytes:
         """Call a unary method with bytes that need not be a message."""

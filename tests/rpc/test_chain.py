@@ -11,7 +11,9 @@ import pytest
 from google.api.httpbody_pb2 import HttpBody
 from structlog.testing import capture_logs
 
-from footfall.accounts.model import Scope, Site
+from footfall.accounts.clients import ClientSubjects
+from footfall.accounts.model import ApplicationAccess, Role, Scope, Site
+from footfall.accounts.salts import SaltCache
 from footfall.errors import UnavailableError
 from footfall.rpc import chain as chain_module
 from footfall.rpc.call import Call, Method
@@ -28,10 +30,12 @@ from footfall.rpc.chain import (
     RequestId,
 )
 from footfall.rpc.metrics import Metrics
-from footfall.rpc.policy import POLICIES
+from footfall.rpc.peers import Peers
+from footfall.rpc.policy import POLICIES, ApplicationKey, SignedIn, SigningIn, WorkspaceKey
 from footfall.rpc.services import DESCRIPTORS, methods
 from footfall.v1 import ingest_pb2, realtime_pb2, timeseries_pb2
-from tests.rpc.conftest import App, Service, eventually, refused
+from tests.accounts.values import cheap_hash
+from tests.rpc.conftest import App, Metadata, Service, eventually, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -301,13 +305,22 @@ async def test_request_ids_are_the_callers_or_new_ones() -> None:
 async def test_bytes_that_are_no_message_are_the_callers_fault(
     service: Service, app: App, site: Site, method: Method
 ) -> None:
-    key = service.key([site], Scope.READ, Scope.WRITE, Scope.ADMIN)
-    access = method.policy.credentials
-    metadata = (
-        key
-        if "Site" in type(access).__name__ or "Account" in type(access).__name__
-        else (app.writes if getattr(access, "access", "") == "write" else app.reads)
-    )
+    metadata: Metadata
+    match method.policy.credentials:
+        case ApplicationKey(access):
+            metadata = app.writes if access is ApplicationAccess.WRITE else app.reads
+        case WorkspaceKey():
+            made = service.manager.create_workspace(service.account, method.path)
+            metadata = (("x-api-key", made.api_key),)
+        case SignedIn():
+            user = service.store.create_user(
+                service.account, "chain@example.com", cheap_hash("password"), Role.MEMBER
+            )
+            metadata = await service.session(user, "password")
+        case SigningIn():
+            metadata = ()
+        case _:
+            metadata = service.key([site], Scope.READ, Scope.WRITE, Scope.ADMIN)
     # A field that is longer than its message, and no fields at all.
     for raw in (b"\x0a\xff\x01x", b"\xff" * 40):
         error = await refused(start(service.channel, method, raw, metadata=metadata))
@@ -321,7 +334,8 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
 
 async def test_bytes_of_strangers_are_not_looked_at(service: Service) -> None:
     for method in METHODS.values():
-        if getattr(method.policy.credentials, "browsers", False):
+        credentials = method.policy.credentials
+        if getattr(credentials, "browsers", False) or isinstance(credentials, SigningIn):
             continue
         error = await refused(start(service.channel, method, b"\xff\xff"))
         assert error.code is grpc.StatusCode.UNAUTHENTICATED, method.path
@@ -353,7 +367,7 @@ class BrokenLimiter:
         raise UnavailableError("Live state is away.", "REDIS_UNAVAILABLE")
 
 
-async def test_an_allowance_that_cannot_be_asked_for_is_unavailable() -> None:
+async def test_an_allowance_that_cannot_be_asked_for_is_unavailable(service: Service) -> None:
     method = SHAPES["unary"]
 
     class Tenant:
@@ -366,7 +380,13 @@ async def test_an_allowance_that_cannot_be_asked_for_is_unavailable() -> None:
 
             return step
 
-    handlers = Handlers(RequestId(), Errors(), Tenant(), RateLimit(BrokenLimiter()))
+    limit = RateLimit(
+        BrokenLimiter(),
+        Peers(()),
+        ClientSubjects(SaltCache(service.store)),
+        authentication_per_minute=30,
+    )
+    handlers = Handlers(RequestId(), Errors(), Tenant(), limit)
     handlers.add(method, echo)
     async with handlers as channel:
         error = await refused(start(channel, method, b""))

@@ -32,8 +32,12 @@ PASSWORD_CHARACTERS_MAX = 1024
 def hash_password(password: str) -> str:
     """Return the text to store for a password; takes about 0.2 s and 32 MiB."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    digest = _scrypt(password, salt, _LOG2_N, _R, _P)
-    return f"$scrypt$ln={_LOG2_N},r={_R},p={_P}${_base64(salt)}${_base64(digest)}"
+    return _stored(salt, _scrypt(password, salt, _LOG2_N, _R, _P))
+
+
+def unmatched_hash() -> str:
+    """Return a stored text like those of `hash_password`, at no cost, which no password matches."""
+    return _stored(secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES))
 
 
 def verify_password(password: str, stored: str) -> bool:
@@ -64,6 +68,10 @@ def _scrypt(password: str, salt: bytes, log2_n: int, r: int, p: int) -> bytes:
         maxmem=128 * r * ((1 << log2_n) + p + 2) + (1 << 20),
         dklen=_HASH_BYTES,
     )
+
+
+def _stored(salt: bytes, digest: bytes) -> str:
+    return f"$scrypt$ln={_LOG2_N},r={_R},p={_P}${_base64(salt)}${_base64(digest)}"
 
 
 def _base64(data: bytes) -> str:

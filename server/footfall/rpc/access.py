@@ -5,58 +5,107 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from footfall.accounts.model import ApiKey, ApplicationAccess, Scope
 from footfall.accounts.service import Authenticator, require_scope
+from footfall.accounts.sessions import Sessions, require_admin
 from footfall.rpc.call import Call, Method
-from footfall.rpc.policy import AccountKey, ApplicationKey, Policy, SiteKey, WorkspaceKey
+from footfall.rpc.cookies import require_own_page, session_id
+from footfall.rpc.policy import (
+    AccountAdmin,
+    ApplicationKey,
+    Policy,
+    SessionOrKey,
+    SignedIn,
+    SigningIn,
+    SiteKey,
+    WorkspaceKey,
+)
 
 #: Checks a call, and notes on it what was found out.
 Check = Callable[[Call], Awaitable[None]]
+
+#: What a person is told is for no cache to keep.
+_NO_STORE = ("cache-control", "no-store")
 
 
 class Access:
     """Makes the checks of a method out of its policy."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, sessions: Sessions) -> None:
         self._authenticator = authenticator
+        self._sessions = sessions
 
     def authenticator(self, policy: Policy) -> Check:
         """Return the check of the credentials; it sets the call's principal."""
-        accounts = self._authenticator
+        check: Check
         match policy.credentials:
             case ApplicationKey(access):
-
-                async def application_key(call: Call) -> None:
-                    metadata = call.metadata
-                    call.principal = call.tenant = await accounts.authenticate_application(
-                        metadata.get("x-auth-user"), metadata.get("x-auth-key"), access
-                    )
-
-                return application_key
+                check = self._application_key(access)
             case SiteKey(browsers=browsers):
-
-                async def site_key(call: Call) -> None:
-                    header = call.metadata.get("authorization")
-                    if header is not None or not browsers:
-                        call.principal = await accounts.authenticate_bearer(header)
-
-                return site_key
-            case AccountKey(scope):
-
-                async def account_key(call: Call) -> None:
-                    key = await accounts.authenticate_bearer(call.metadata.get("authorization"))
-                    require_scope(key, scope)
-                    call.principal = key
-                    call.tenant = key.account_id
-
-                return account_key
+                check = self._site_key(browsers=browsers)
             case WorkspaceKey():
+                check = self._workspace_key
+            case AccountAdmin(members):
+                check = self._account_admin(members=members)
+            case SessionOrKey():
+                check = self._session_or_key
+            case SignedIn():
+                check = self._signed_in
+            case SigningIn():
+                check = _signing_in
+        return check
 
-                async def workspace_key(call: Call) -> None:
-                    call.principal = call.tenant = await accounts.authenticate_workspace(
-                        call.metadata.get("x-api-key")
-                    )
+    def _application_key(self, access: ApplicationAccess) -> Check:
+        accounts = self._authenticator
 
-                return workspace_key
+        async def check(call: Call) -> None:
+            metadata = call.metadata
+            call.principal = call.tenant = await accounts.authenticate_application(
+                metadata.get("x-auth-user"), metadata.get("x-auth-key"), access
+            )
+
+        return check
+
+    def _site_key(self, *, browsers: bool) -> Check:
+        accounts = self._authenticator
+
+        async def check(call: Call) -> None:
+            header = call.metadata.get("authorization")
+            if header is not None or not browsers:
+                call.principal = await accounts.authenticate_bearer(header)
+
+        return check
+
+    async def _workspace_key(self, call: Call) -> None:
+        call.principal = call.tenant = await self._authenticator.authenticate_workspace(
+            call.metadata.get("x-api-key")
+        )
+
+    def _account_admin(self, *, members: bool) -> Check:
+        async def check(call: Call) -> None:
+            await self._session_or_key(call)
+            if isinstance(call.principal, ApiKey):
+                require_scope(call.principal, Scope.ADMIN)
+            elif not members:
+                require_admin(call.principal)
+
+        return check
+
+    async def _session_or_key(self, call: Call) -> None:
+        """Find out who calls: by the key if there is one, whatever cookie a browser adds."""
+        header = call.metadata.get("authorization", "")
+        if not header.strip() and session_id(call) is not None:
+            await self._signed_in(call)
+            return
+        call.headers.append(_NO_STORE)
+        call.principal = key = await self._authenticator.authenticate_bearer(header)
+        call.tenant = key.account_id
+
+    async def _signed_in(self, call: Call) -> None:
+        call.headers.append(_NO_STORE)
+        require_own_page(call)
+        call.principal = session = await self._sessions.authenticate(session_id(call))
+        call.tenant = session.account_id
 
     def authoriser(self, method: Method) -> Check | None:
         """Return the check of the tenant that the message names; it sets the call's tenant.
@@ -91,6 +140,11 @@ class Access:
         authorise = self.authoriser(call.method)
         if authorise is not None:
             await authorise(call)
+
+
+async def _signing_in(call: Call) -> None:
+    call.headers.append(_NO_STORE)
+    require_own_page(call)
 
 
 async def _prepend(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:

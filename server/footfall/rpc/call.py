@@ -13,6 +13,9 @@ from google.protobuf.message import Message
 from footfall.rpc.policy import Policy
 from footfall.rpc.status import Failure
 
+#: The gateway's transcoder leaves this on calls that it has made of REST requests: their method.
+TRANSCODED = "x-envoy-original-method"
+
 #: What reads call metadata, writes messages and ends a call; grpc.aio's servicer context.
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -22,18 +22,16 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from footfall.accounts.limits import Decision, RateLimiter, Window
 from footfall.errors import (
     DeadlineError,
     FootfallError,
     InvalidInputError,
-    RateLimitedError,
     TooLargeError,
 )
 from footfall.rpc.access import Access
-from footfall.rpc.call import Call, Context, Method, Step
+from footfall.rpc.call import TRANSCODED, Call, Context, Method, Step
+from footfall.rpc.limits import RateLimit
 from footfall.rpc.metrics import Metrics
-from footfall.rpc.policy import Allowance
 from footfall.rpc.status import failure, internal_failure
 
 #: The longest that a call with one answer may take, whatever deadline its caller set, in seconds.
@@ -46,9 +44,6 @@ SLOW_CALL_S = 1.0
 ENVELOPE_BYTES_MAX = 16 * 1024
 
 log = structlog.get_logger("footfall.rpc")
-
-#: The gateway's transcoder leaves this on calls that it has made of REST requests.
-_TRANSCODED = "x-envoy-original-method"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _SERVER_FAULTS = frozenset(
@@ -310,63 +305,8 @@ class Authorise:
         return step
 
 
-class RateLimit:
-    """Spends one unit of the tenant's allowance, and tells what is left."""
-
-    def __init__(self, limiter: RateLimiter) -> None:
-        self._limiter = limiter
-
-    def wrap(self, method: Method, proceed: Step) -> Step:
-        if method.policy.allowance is None:
-            return proceed
-        window_of = _WINDOWS[method.policy.allowance]
-        limiter = self._limiter
-
-        async def step(call: Call) -> None:
-            window = window_of(call)
-            decision = await limiter.decide((window,))
-            call.headers += _limit_headers(decision)
-            if not decision.allowed:
-                raise RateLimitedError(
-                    f"The limit of {decision.limit} requests in {window.seconds} seconds is "
-                    f"reached; try again in {decision.retry_after_s} s.",
-                    metadata={"subject": window.subject, "limit": str(decision.limit)},
-                    retry_after_s=decision.retry_after_s,
-                )
-            await proceed(call)
-
-        return step
-
-
-def _site_window(call: Call) -> Window:
-    return Window(f"site:{call.tenant.id}", call.tenant.plan.site_requests_per_minute, 60)
-
-
-def _application_window(call: Call) -> Window:
-    return Window(f"app:{call.tenant.id}", call.tenant.plan.application_reads_per_10s, 10)
-
-
-def _workspace_window(call: Call) -> Window:
-    return Window(f"workspace:{call.tenant.id}", call.tenant.plan.workspace_requests_per_second, 1)
-
-
-_WINDOWS: Mapping[Allowance, Callable[[Call], Window]] = {
-    Allowance.SITE: _site_window,
-    Allowance.APPLICATION_READS: _application_window,
-    Allowance.WORKSPACE: _workspace_window,
-}
-
-
-def _limit_headers(decision: Decision) -> list[tuple[str, str]]:
-    return [
-        ("x-ratelimit-limit", str(decision.limit)),
-        ("x-ratelimit-remaining", str(decision.remaining)),
-        ("x-ratelimit-reset", str(math.ceil(decision.reset_at))),
-    ]
-
-
 def build_chain(
-    access: Access, limiter: RateLimiter, metrics: Metrics, *, message_bytes_max: int, debug: bool
+    access: Access, rate_limit: RateLimit, metrics: Metrics, *, message_bytes_max: int, debug: bool
 ) -> tuple[Middleware, ...]:
     """Return the middlewares, outermost first."""
     return (
@@ -387,7 +327,7 @@ def build_chain(
         # Only who may ask spends the tenant's allowance.
         Authorise(access),
         # Last, so that a call that was refused for another reason costs nothing.
-        RateLimit(limiter),
+        rate_limit,
     )
 
 
@@ -460,7 +400,7 @@ class Chain(grpc.aio.ServerInterceptor):
 def _unary_step(handler: Callable[[Any, Call], Awaitable[Message]]) -> Step:
     async def step(call: Call) -> None:
         call.response = await handler(call.request, call)
-        if call.headers and _TRANSCODED in call.metadata:
+        if call.headers and TRANSCODED in call.metadata:
             await call.context.send_initial_metadata(call.headers)
         elif call.headers:
             # With the answer, as on a failure: metadata in front of it costs a write of its own,

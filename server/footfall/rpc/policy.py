@@ -18,6 +18,8 @@ class Allowance(Enum):
     APPLICATION_READS = auto()
     #: The workspace's requests a second.
     WORKSPACE = auto()
+    #: The calls a minute that sign in and out, for one client address.
+    AUTHENTICATION = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,32 @@ class SiteKey:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountKey:
-    """A Bearer key with a scope; the tenant is the account that the key belongs to."""
+class AccountAdmin:
+    """A Bearer key with the admin scope, or the session of an admin; the tenant is the account
+    that the caller belongs to.
+    """
 
-    scope: Scope
+    #: Whether the sessions of all members are let through.
+    members: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOrKey:
+    """Any Bearer key or any session; a key counts where both are shown. The tenant is the account
+    that the caller belongs to.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Any session; the tenant is the user's account."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningIn:
+    """None; what the message or a session cookie holds is for the method to judge. There is no
+    tenant yet.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +72,16 @@ class WorkspaceKey:
     """`x-api-key`; the tenant is the workspace that the key belongs to."""
 
 
+Credentials = (
+    ApplicationKey | SiteKey | WorkspaceKey | AccountAdmin | SessionOrKey | SignedIn | SigningIn
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a method asks of its callers."""
 
-    credentials: ApplicationKey | SiteKey | AccountKey | WorkspaceKey
+    credentials: Credentials
     allowance: Allowance | None = None
 
 
@@ -60,7 +89,9 @@ _APPLICATION_WRITE = Policy(ApplicationKey(ApplicationAccess.WRITE))
 _APPLICATION_READ = Policy(ApplicationKey(ApplicationAccess.READ), Allowance.APPLICATION_READS)
 _SITE_READ = Policy(SiteKey(Scope.READ), Allowance.SITE)
 _SITE_WRITE = Policy(SiteKey(Scope.WRITE))
-_ACCOUNT_ADMIN = Policy(AccountKey(Scope.ADMIN))
+_ACCOUNT_ADMIN = Policy(AccountAdmin())
+_ACCOUNT_MEMBER = Policy(AccountAdmin(members=True))
+_AUTHENTICATION = Policy(SigningIn(), Allowance.AUTHENTICATION)
 
 #: Every method of footfall.v1, by its path without the package; one that is missing here cannot be
 #: served.
@@ -85,10 +116,15 @@ POLICIES: Mapping[str, Policy] = {
     "AccountsService/RotateKey": _ACCOUNT_ADMIN,
     "AccountsService/RevokeKey": _ACCOUNT_ADMIN,
     "AccountsService/CreateSite": _ACCOUNT_ADMIN,
-    "AccountsService/ListSites": _ACCOUNT_ADMIN,
+    "AccountsService/ListSites": _ACCOUNT_MEMBER,
     "AccountsService/UpdateSite": _ACCOUNT_ADMIN,
     "AccountsService/CreateMember": _ACCOUNT_ADMIN,
-    "AccountsService/ListMembers": _ACCOUNT_ADMIN,
+    "AccountsService/ListMembers": _ACCOUNT_MEMBER,
     "AccountsService/UpdateMember": _ACCOUNT_ADMIN,
     "AccountsService/RemoveMember": _ACCOUNT_ADMIN,
+    "SessionService/Login": _AUTHENTICATION,
+    "SessionService/Refresh": _AUTHENTICATION,
+    "SessionService/Logout": _AUTHENTICATION,
+    "SessionService/GetMe": Policy(SessionOrKey()),
+    "SessionService/SelectTracker": Policy(SignedIn()),
 }

@@ -11,14 +11,28 @@ from google.protobuf.message_factory import GetMessageClass
 
 from footfall.rpc.call import Method
 from footfall.rpc.policy import POLICIES
-from footfall.v1 import accounts_pb2, export_pb2, ingest_pb2, realtime_pb2, timeseries_pb2
+from footfall.v1 import (
+    accounts_pb2,
+    export_pb2,
+    ingest_pb2,
+    realtime_pb2,
+    sessions_pb2,
+    timeseries_pb2,
+)
 
 PACKAGE = "footfall.v1"
 
 #: Every service, by its name without the package.
 DESCRIPTORS: Mapping[str, ServiceDescriptor] = {
     name: descriptor
-    for file in (accounts_pb2, export_pb2, ingest_pb2, realtime_pb2, timeseries_pb2)
+    for file in (
+        accounts_pb2,
+        export_pb2,
+        ingest_pb2,
+        realtime_pb2,
+        sessions_pb2,
+        timeseries_pb2,
+    )
     for name, descriptor in file.DESCRIPTOR.services_by_name.items()
 }
 
