@@ -113,11 +113,11 @@ def web_event_batch(
 
     addresses: list[PageAddress] = good["address"]
     page_ids = [page_id(site.id, address.host, address.path) for address in addresses]
-    origins = [
-        classify(referrer, address.campaign, address.host, site.host)
-        for referrer, address in zip(good["referrer"], addresses, strict=True)
-    ]
     agents = list(map(user_agent, good["user_agent"]))
+    origins = [
+        classify(referrer, address.campaign, address.host, site.host, agent.app)
+        for referrer, address, agent in zip(good["referrer"], addresses, agents, strict=True)
+    ]
     excluded = [
         _BOT if agent.bot else _REFERRER_SPAM if origin.spam else _COUNTED
         for agent, origin in zip(agents, origins, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from footfall.ingest.model import INTERNAL_MEDIUM
 
 #: What a tagged link leaves unsaid.
 NOT_SET = "(not set)"
-_APP = "android-app://"
+#: An app's id is what browsers say of the app that opened them, as in android-app://ID/.
+_APP = re.compile(r"(?:android|ios)-app://([a-zA-Z0-9._-]{1,253})(?:[/?#].*)?", re.DOTALL)
 _CACHED_MAX = 512
 
 
@@ -30,16 +32,24 @@ class Origin(NamedTuple):
     spam: bool
 
 
-def classify(referrer: str, campaign: Campaign, page_host: str, site_host: str) -> Origin:
-    """Return the origin of a page view. Who tags a link knows best, so utm tags decide, then the
-    advertisers' click ids, then the referrer, then the click ids that any link may carry.
+def classify(
+    referrer: str, campaign: Campaign, page_host: str, site_host: str, app: Known | None = None
+) -> Origin:
+    """Return the origin of a page view; `app` is the app in whose own browser it was seen.
+
+    Who tags a link knows best, so utm tags decide, then the advertisers' click ids, then a referrer
+    that is known. Where there is none, the app does, since people mostly read in it what they
+    were sent there; then the click ids that any link may carry. One that a newsletter's sender put
+    there also says more than an unknown referrer.
     """
     if len(referrer) <= _CACHED_MAX:
-        return _cached_origin(referrer, campaign, page_host, site_host)
-    return _origin(referrer, campaign, page_host, site_host)
+        return _cached_origin(referrer, campaign, page_host, site_host, app)
+    return _origin(referrer, campaign, page_host, site_host, app)
 
 
-def _origin(referrer: str, campaign: Campaign, page_host: str, site_host: str) -> Origin:
+def _origin(
+    referrer: str, campaign: Campaign, page_host: str, site_host: str, app: Known | None
+) -> Origin:
     host, known, internal = _referrer(referrer, page_host, site_host)
     spam = bool(host) and CATALOGUE.is_spam(host)
     shown_host = "" if internal else without_www(host)
@@ -48,13 +58,15 @@ def _origin(referrer: str, campaign: Campaign, page_host: str, site_host: str) -
     if campaign.source or campaign.medium:
         named = _tagged(campaign, clicked, shown_host)
     elif clicked is not None and clicked.medium == "paid":
-        named = "paid", clicked.source, shown_host
+        named = "paid", clicked.source, campaign.name or shown_host
     elif known is not None:
         named = known.medium, known.source, shown_host if known.nested else ""
     elif internal:
         named = INTERNAL_MEDIUM, "", ""
-    elif clicked is not None and clicked.medium:
-        named = clicked.medium, clicked.source, ""
+    elif app is not None and not host:
+        named = app.medium, app.source, ""
+    elif clicked is not None and (clicked.medium == "email" or not host):
+        named = clicked.medium, clicked.source, campaign.name
     elif host:
         named = "referral", shown_host, ""
     else:
@@ -76,8 +88,8 @@ def _referrer(referrer: str, page_host: str, site_host: str) -> tuple[str, Known
     """Return a referrer's host or app, what is known of it, and whether it is the site itself."""
     if not referrer:
         return "", None, False
-    if referrer.startswith(_APP):
-        app = referrer.removeprefix(_APP).partition("/")[0]
+    if match := _APP.fullmatch(referrer.strip()):
+        app = match[1].lower()
         return app, CATALOGUE.apps.get(app), False
     host = host_of(referrer)
     if not host:

@@ -23,7 +23,9 @@ _IPV6 = re.compile(r"\[[0-9a-f:.]+\]\Z")
 
 
 class Campaign(NamedTuple):
-    """The `utm_*` tags of an address, "" where absent, and the name of its first click id."""
+    """The `utm_*` tags of an address, "" where absent, and the name of the click id that
+    says most: the first of an advertiser, else the first that names a source.
+    """
 
     source: str = ""
     medium: str = ""
@@ -118,7 +120,7 @@ def _split_query(query: str) -> tuple[str, Campaign]:
     """Return what remains of a query, and what was taken out; the first tag of a name stands."""
     kept: list[str] = []
     tags = dict.fromkeys(_TAGS.values(), "")
-    click_id = ""
+    click_id, paid = "", False
     for part in query.split("&"):
         name, _, value = part.partition("=")
         name = name.lower()
@@ -126,8 +128,10 @@ def _split_query(query: str) -> tuple[str, Campaign]:
             member = _TAGS.get(name)
             if member is not None and not tags[member]:
                 tags[member] = _tag(value)
-        elif name in CATALOGUE.click_ids:
-            click_id = click_id or (name if value else "")
+        elif (known := CATALOGUE.click_ids.get(name)) is not None:
+            # An advertiser's id often comes after one that only cleans, or beside fbclid.
+            if value and known.medium and (not click_id or (known.medium == "paid" and not paid)):
+                click_id, paid = name, known.medium == "paid"
         else:
             kept.append(part)
     return "&".join(kept), Campaign(**tags, click_id=click_id)

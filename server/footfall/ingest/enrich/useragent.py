@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 from crawleruseragents import is_crawler
 from ua_parser import BestAvailableResolver, Parser, load_lazy_builtins
 
+from footfall.ingest.enrich.sources import CATALOGUE, Known
+
 Device = Literal["mobile", "desktop", "tablet", "other"]
 
 _DESKTOP_SYSTEMS = frozenset(
@@ -62,6 +64,8 @@ class UserAgent(NamedTuple):
     os: str
     device: Device
     bot: bool
+    #: The app in whose own browser it runs, if that is a known source of visitors.
+    app: Known | None = None
 
 
 #: What is known of an empty user agent; nobody said that it is a bot.
@@ -80,7 +84,8 @@ def user_agent(text: str) -> UserAgent:
     system = parsed.os.family if parsed.os else ""
     bot = is_crawler(text)
     device = "other" if bot else _device(text, system)
-    return UserAgent(parsed.user_agent.family if parsed.user_agent else "", system, device, bot)
+    browser = parsed.user_agent.family if parsed.user_agent else ""
+    return UserAgent(browser, system, device, bot, CATALOGUE.find_agent(text))
 
 
 def warm_up() -> None:
