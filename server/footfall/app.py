@@ -21,6 +21,7 @@ from typing import Any, cast
 import structlog
 
 from footfall.accounts.clients import ClientSubjects
+from footfall.accounts.key_use import KeyUse
 from footfall.accounts.management import AccountManager
 from footfall.accounts.model import Site
 from footfall.accounts.ports import AccountStore
@@ -211,10 +212,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         committer.start()
         background.start(asyncio.to_thread(warm_up))
 
-        authenticator = Authenticator(accounts)
-        stack.callback(authenticator.close)
-        sessions = Sessions(accounts, RedisSessionStore(redis))
-        stack.callback(sessions.close)
+        authenticator, sessions = _callers(accounts, redis, stack, background)
+        administration = AccountsServicer(AccountManager(accounts))
+        stack.callback(administration.close)
 
         metrics = Metrics()
         health = _health(events, accounts, redis)
@@ -229,7 +229,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "TimeseriesService": TimeseriesServicer(TimeseriesService(events)),
                 "ExportService": ExportServicer(ExportService(events)),
                 "RealtimeService": RealtimeServicer(realtime, draining),
-                "AccountsService": AccountsServicer(AccountManager(accounts)),
+                "AccountsService": administration,
                 "SessionService": SessionServicer(sessions),
             },
             build_chain(
@@ -281,6 +281,23 @@ async def _open_stores(
     stack.push_async_callback(events.close)
     await events.start(background)
     return accounts.store, events.store
+
+
+def _callers(
+    accounts: AccountStore,
+    redis: RedisConnection,
+    stack: contextlib.AsyncExitStack,
+    background: Background,
+) -> tuple[Authenticator, Sessions]:
+    """Make what tells who calls, until the end of the stack."""
+    key_use = KeyUse(accounts)
+    stack.push_async_callback(key_use.flush)
+    background.start(key_use.run())
+    authenticator = Authenticator(accounts, key_use=key_use)
+    stack.callback(authenticator.close)
+    sessions = Sessions(accounts, RedisSessionStore(redis))
+    stack.callback(sessions.close)
+    return authenticator, sessions
 
 
 def _health(events: EventStore, accounts: AccountStore, redis: RedisConnection) -> Health:
