@@ -54,6 +54,15 @@ class quantile(FunctionElement[float]):  # noqa: N801
     name = "quantile"
 
 
+class newest(FunctionElement[Any]):  # noqa: N801
+    """`newest(x, at, seq, known)`: x of the last row by (at, seq) of those that are `known`; NULL
+    where there is none.
+    """
+
+    inherit_cache = True
+    name = "newest"
+
+
 class contains(FunctionElement[bool]):  # noqa: N801
     """`contains(text, part)`: whether the text has the part in it, byte by byte."""
 
@@ -118,6 +127,19 @@ def _quantile_duckdb(element: quantile, compiler: SQLCompiler, **kw: Any) -> str
 def _quantile_clickhouse(element: quantile, compiler: SQLCompiler, **kw: Any) -> str:
     x, level = _arguments(element, compiler, **kw)
     return f"quantileExactInclusive({level})({x})"
+
+
+@compiles(newest, DUCKDB)
+def _newest_duckdb(element: newest, compiler: SQLCompiler, **kw: Any) -> str:
+    # By one number of 128 bits, which takes two thirds of the time that a pair takes.
+    x, at, seq, known = _arguments(element, compiler, **kw)
+    return f"arg_max({x}, ({at})::HUGEINT * 18446744073709551616 + {seq}) FILTER ({known})"
+
+
+@compiles(newest, CLICKHOUSE)
+def _newest_clickhouse(element: newest, compiler: SQLCompiler, **kw: Any) -> str:
+    x, at, seq, known = _arguments(element, compiler, **kw)
+    return f"argMaxOrNullIf({x}, ({at}, {seq}), {known})"
 
 
 @compiles(contains, DUCKDB)

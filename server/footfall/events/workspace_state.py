@@ -1,0 +1,324 @@
+"""What workspace events add up to, and the rows to ask of a workspace.
+
+A run, a document and a trigger have a state. Of each field it has the newest known value: that of
+the last event by (time, sequence number) among those in which the field is not absent. So the
+state follows from the set of events, whatever the order in which they arrive. A run counts at its
+`started_at`, else at its first event; a document at its first event that says `uploaded`, else at
+its first; both once. Operations, conversations, messages and API calls count as they are.
+
+To ask something of a workspace, select from what these functions return, with the values that the
+reader gives (`workspace_id`, and `folded_seq` for a Standing.TAIL):
+
+    runs(standing)          run_id, workflow_id, workflow_name, user_id, source, status, ts_us,
+                            started_us, finished_us, run_time_us
+    documents(standing)     document_id, knowledge_base, name, file_type, user_id, status, ts_us
+    triggers(standing)      trigger_id, enabled, ts_us
+    operations()            the columns of `ai_operations`, and tokens (input and output)
+    conversations()         those of `conversations`
+    messages()              those of `messages`
+    calls()                 those of `api_calls`
+
+`ts_us` is when a row counts. The rows are those of one workspace, each entity once, to the last
+event that the reader's snapshot has; conditions on a column reach the scan. All of them are built
+once, so that statements on them can be cached by what they ask and their standing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    String,
+    Table,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
+
+from footfall.events import workspace_tables as tables
+from footfall.events.dialect import newest
+
+WORKSPACE: Final = bindparam("workspace_id", None, String)
+#: Events up to this sequence number are in the state tables.
+FOLDED: Final = bindparam("folded_seq", None, BigInteger)
+
+
+class Standing(Enum):
+    """Where the states of runs, documents and triggers are to be had from."""
+
+    #: The state tables: no event of the workspace is newer.
+    FOLDED = auto()
+    #: The state tables and the events after `folded_seq`.
+    TAIL = auto()
+    #: The events alone.
+    EVENTS = auto()
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A kind of thing whose events update each other."""
+
+    events: Table
+    states: Table
+    #: The column that tells them apart, and the one with the id that it stands for.
+    key: str
+    id: str
+    #: Fields that are absent where they are "", and where they are NULL.
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    #: A column of the state with the time of the first event that has this status.
+    first_status: tuple[str, str] | None = None
+    #: The column of the state that says when it counts, if it is known; else its first event does.
+    since: str | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return all fields of which the newest known value stands."""
+        return self.texts + self.numbers
+
+
+RUN: Final = Entity(
+    tables.flow_run_events,
+    tables.runs,
+    "run_key",
+    "run_id",
+    texts=("workflow_id", "workflow_name", "user_id", "source", "status"),
+    numbers=("started_us", "finished_us"),
+    since="started_us",
+)
+DOCUMENT: Final = Entity(
+    tables.document_events,
+    tables.documents,
+    "document_key",
+    "document_id",
+    texts=("knowledge_base", "name", "file_type", "user_id", "status"),
+    first_status=("uploaded_us", "uploaded"),
+    since="uploaded_us",
+)
+TRIGGER: Final = Entity(
+    tables.trigger_events, tables.triggers, "trigger_key", "trigger_id", numbers=("enabled",)
+)
+
+ENTITIES: Final = (RUN, DOCUMENT, TRIGGER)
+
+
+@cache
+def runs(standing: Standing) -> FromClause:
+    """Return a workspace's runs, each in its latest state."""
+    return _current(RUN, standing)
+
+
+@cache
+def documents(standing: Standing) -> FromClause:
+    """Return a workspace's documents, each in its latest state."""
+    return _current(DOCUMENT, standing)
+
+
+@cache
+def triggers(standing: Standing) -> FromClause:
+    """Return a workspace's triggers, each in its latest state."""
+    return _current(TRIGGER, standing)
+
+
+@cache
+def operations() -> FromClause:
+    """Return a workspace's AI operations."""
+    table = tables.ai_operations
+    tokens = (table.c.input_tokens + table.c.output_tokens).label("tokens")
+    return _rows(table, tokens)
+
+
+@cache
+def conversations() -> FromClause:
+    """Return a workspace's conversations."""
+    return _rows(tables.conversations)
+
+
+@cache
+def messages() -> FromClause:
+    """Return a workspace's messages."""
+    return _rows(tables.messages)
+
+
+@cache
+def calls() -> FromClause:
+    """Return a workspace's API calls."""
+    return _rows(tables.api_calls)
+
+
+@cache
+def has_tail(entity: Entity) -> Select[Any]:
+    """Return a row if there are events of a workspace after `folded_seq`."""
+    events = entity.events.c
+    return (
+        select(literal_column("1"))
+        .where(events.seq > FOLDED, events.workspace_id == WORKSPACE)
+        .limit(1)
+    )
+
+
+@cache
+def changed(entity: Entity) -> Select[Any]:
+    """Return the state of all that has events after `folded_seq`, of all workspaces, as rows of
+    the state table.
+    """
+    return _merged(entity, _facts(entity, of_workspace=False))
+
+
+@cache
+def made(entity: Entity) -> Select[Any]:
+    """Return the state of all there is, of all workspaces, from the events up to `folded_seq`."""
+    events = entity.events
+    facts = select(*_of_events(entity)).where(events.c.seq <= FOLDED)
+    return _merged(entity, facts.subquery("told"))
+
+
+def _rows(table: Table, *more: ColumnElement[Any]) -> FromClause:
+    return (
+        select(*table.columns, *more)
+        .where(table.c.workspace_id == WORKSPACE)
+        .subquery(table.name.removesuffix("s"))
+    )
+
+
+def _current(entity: Entity, standing: Standing) -> FromClause:
+    name = entity.id.removesuffix("_id")
+    states, events = entity.states, entity.events
+    mine = states.c.workspace_id == WORKSPACE
+    match standing:
+        case Standing.FOLDED:
+            return select(states).where(mine).subquery(name)
+        case Standing.EVENTS:
+            facts = select(*_of_events(entity)).where(events.c.workspace_id == WORKSPACE)
+            return _merged(entity, facts.subquery("told")).subquery(name)
+        case Standing.TAIL:
+            touched = _touched(entity, of_workspace=True)
+            untouched = select(states).where(
+                mine, ~exists().where(touched.c[entity.key] == states.c[entity.key])
+            )
+            merged = _merged(entity, _facts(entity, of_workspace=True))
+            return union_all(untouched, merged).subquery(name)
+
+
+@cache
+def _touched(entity: Entity, *, of_workspace: bool) -> FromClause:
+    """Return (key, low_us): what has events after `folded_seq`, with the first of their times."""
+    events = entity.events.c
+    conditions = [events.seq > FOLDED]
+    if of_workspace:
+        conditions.append(events.workspace_id == WORKSPACE)
+    return (
+        select(events[entity.key], func.min(events.ts_us).label("low_us"))
+        .where(*conditions)
+        .group_by(events[entity.key])
+        .cte("touched")
+    )
+
+
+def _facts(entity: Entity, *, of_workspace: bool) -> FromClause:
+    """Return all that the states of what has events after `folded_seq` follow from.
+
+    A folded state stands for the events that it was made of where all later ones are newer than
+    it. Where one is not, a field's newest value may be older than the state, so that only the
+    events themselves can tell. That reads the whole column of keys, and is rare.
+    """
+    states, events = entity.states, entity.events
+    touched = _touched(entity, of_workspace=of_workspace)
+    in_touched = touched.c[entity.key] == states.c[entity.key]
+    tail = [events.c.seq > FOLDED]
+    old = [events.c.seq <= FOLDED]
+    if of_workspace:
+        tail.append(events.c.workspace_id == WORKSPACE)
+        old.append(events.c.workspace_id == WORKSPACE)
+    known = select(*_of_states(entity)).where(
+        exists().where(in_touched, touched.c.low_us >= states.c.last_us)
+    )
+    overtaken = (
+        select(states.c[entity.key])
+        .join(touched, in_touched)
+        .where(touched.c.low_us < states.c.last_us)
+    )
+    retold = select(*_of_events(entity)).where(*old, events.c[entity.key].in_(overtaken))
+    return union_all(select(*_of_events(entity)).where(*tail), known, retold).subquery("told")
+
+
+def _of_events(entity: Entity) -> Sequence[ColumnElement[Any]]:
+    """Return events as facts."""
+    events = entity.events.c
+    columns: list[ColumnElement[Any]] = [
+        events.workspace_id,
+        events[entity.key],
+        events[entity.id],
+        events.ts_us.label("first_us"),
+        events.ts_us.label("last_us"),
+        events.seq,
+        *(events[name] for name in entity.fields),
+    ]
+    if entity.first_status is not None:
+        name, status = entity.first_status
+        columns.append(case((events.status == status, events.ts_us), else_=null()).label(name))
+    return columns
+
+
+def _of_states(entity: Entity) -> Sequence[ColumnElement[Any]]:
+    """Return states as facts, each like an event that comes before all others of its time."""
+    states = entity.states.c
+    columns: list[ColumnElement[Any]] = [
+        states.workspace_id,
+        states[entity.key],
+        states[entity.id],
+        states.first_us,
+        states.last_us,
+        literal_column("0", BigInteger).label("seq"),
+        *(states[name] for name in entity.fields),
+    ]
+    if entity.first_status is not None:
+        columns.append(states[entity.first_status[0]])
+    return columns
+
+
+def _merged(entity: Entity, facts: FromClause) -> Select[Any]:
+    """Return the states that facts add up to, in the columns of the state table."""
+    told = facts.c
+    columns: dict[str, ColumnElement[Any]] = {
+        "workspace_id": func.any_value(told.workspace_id),
+        entity.id: func.any_value(told[entity.id]),
+        "first_us": func.min(told.first_us),
+        "last_us": func.max(told.last_us),
+    }
+    for name in entity.texts:
+        value = newest(told[name], told.last_us, told.seq, told[name] != "")
+        columns[name] = func.coalesce(value, "")
+    for name in entity.numbers:
+        columns[name] = newest(told[name], told.last_us, told.seq, told[name].is_not(None))
+    if entity.first_status is not None:
+        name = entity.first_status[0]
+        columns[name] = func.min(told[name])
+    grouped = (
+        select(told[entity.key], *(value.label(name) for name, value in columns.items()))
+        .group_by(told[entity.key])
+        .subquery("merged")
+    )
+    when = grouped.c.first_us
+    if entity.since is not None:
+        when = func.coalesce(grouped.c[entity.since], when)
+    derived = {"ts_us": when}
+    if entity is RUN:
+        started, finished = grouped.c.started_us, grouped.c.finished_us
+        derived["run_time_us"] = case((finished >= started, finished - started), else_=null())
+    everything = {**grouped.c, **derived}
+    names = [column.name for column in entity.states.columns]
+    return select(*(everything[name].label(name) for name in names))
