@@ -49,6 +49,26 @@ class InvalidInputError(FootfallError):
     default_reason: ClassVar[str] = "INVALID_PARAMETER"
 
 
+@dataclass(frozen=True, slots=True)
+class ParameterFault:
+    """One fault of a parameter in the words of the published API that it belongs to."""
+
+    #: Where it is, as in ("query", "page_size").
+    location: tuple[str, ...]
+    message: str
+    #: The kind of fault, as in "value_error.missing".
+    kind: str
+
+
+@dataclass(eq=False)
+class InvalidParametersError(InvalidInputError):
+    """Parameters are missing, malformed or out of bounds; `faults` are all of them."""
+
+    faults: Sequence[ParameterFault] = ()
+
+    default_reason: ClassVar[str] = "INVALID_PARAMETERS"
+
+
 @dataclass(eq=False)
 class TooLargeError(InvalidInputError):
     """The request is larger than a documented limit."""
@@ -68,7 +88,8 @@ class UnauthenticatedError(FootfallError):
     """Credentials are missing, unknown, revoked or expired.
 
     Reasons: MISSING_TOKEN and INVALID_TOKEN (Bearer keys and sessions), MISSING_CREDENTIALS and
-    INVALID_CREDENTIALS (applications), INVALID_LOGIN (an unknown address and a wrong password).
+    INVALID_CREDENTIALS (applications), MISSING_API_KEY and INVALID_API_KEY (workspaces),
+    INVALID_LOGIN (an unknown address and a wrong password).
     """
 
     default_reason: ClassVar[str] = "INVALID_TOKEN"
@@ -87,7 +108,10 @@ class ForbiddenError(FootfallError):
 
 @dataclass(eq=False)
 class NotFoundError(FootfallError):
-    """What was named does not exist, or not for this caller."""
+    """What was named does not exist, or not for this caller.
+
+    Reasons: NOT_FOUND, UNKNOWN_METRIC.
+    """
 
     default_reason: ClassVar[str] = "NOT_FOUND"
 

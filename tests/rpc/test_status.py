@@ -19,11 +19,14 @@ EXPECTED = {
     "FootfallError": (grpc.StatusCode.INTERNAL, 500),
     "InvalidInputError": (grpc.StatusCode.INVALID_ARGUMENT, 400),
     "InvalidEventsError": (grpc.StatusCode.INVALID_ARGUMENT, 400),
+    "InvalidParametersError": (grpc.StatusCode.INVALID_ARGUMENT, 422),
     "TooLargeError": (grpc.StatusCode.INVALID_ARGUMENT, 413),
     "UnsupportedMediaTypeError": (grpc.StatusCode.INVALID_ARGUMENT, 415),
     "UnauthenticatedError": (grpc.StatusCode.UNAUTHENTICATED, 401),
     "ForbiddenError": (grpc.StatusCode.PERMISSION_DENIED, 403),
     "NotFoundError": (grpc.StatusCode.NOT_FOUND, 404),
+    "ConflictError": (grpc.StatusCode.FAILED_PRECONDITION, 409),
+    "NotModifiedError": (grpc.StatusCode.FAILED_PRECONDITION, 304),
     "RateLimitedError": (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     "OverloadedError": (grpc.StatusCode.RESOURCE_EXHAUSTED, 503),
     "UnavailableError": (grpc.StatusCode.UNAVAILABLE, 503),
@@ -105,6 +108,15 @@ def test_violations_become_a_bad_request() -> None:
     assert isinstance(bad, error_details_pb2.BadRequest)
     assert [(item.field, item.description, item.reason) for item in bad.field_violations] == [
         ("events[3].url", "is required", "INVALID_FIELD")
+    ]
+
+
+def test_faults_of_parameters_are_told_in_the_published_words() -> None:
+    fault = errors.ParameterFault(("query", "page"), "100 % wrong", "type_error.integer")
+    detail = trailing_of(errors.InvalidParametersError("Bad.", faults=[fault]))["footfall-detail"]
+    assert isinstance(detail, str)
+    assert json.loads(unquote(detail)) == [
+        {"loc": ["query", "page"], "msg": "100 % wrong", "type": "type_error.integer"}
     ]
 
 

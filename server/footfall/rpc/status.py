@@ -47,6 +47,7 @@ class Mapped:
 #: Domain class → canonical code and HTTP status; a class that is not here has its base's row.
 ERROR_TABLE: Mapping[type[errors.FootfallError], Mapped] = {
     errors.InvalidInputError: Mapped(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    errors.InvalidParametersError: Mapped(grpc.StatusCode.INVALID_ARGUMENT, 422),
     errors.TooLargeError: Mapped(grpc.StatusCode.INVALID_ARGUMENT, 413),
     errors.UnsupportedMediaTypeError: Mapped(grpc.StatusCode.INVALID_ARGUMENT, 415),
     errors.UnauthenticatedError: Mapped(grpc.StatusCode.UNAUTHENTICATED, 401),
@@ -100,6 +101,8 @@ def failure(
     rejected = _rejected(error)
     if rejected:
         trailing.append(("footfall-rejected", rejected))
+    if isinstance(error, errors.InvalidParametersError):
+        trailing.append(("footfall-detail", _faults(error)))
     if request_id:
         trailing.append(("x-request-id", request_id))
     trailing.extend(headers)
@@ -150,6 +153,16 @@ def _rejected(error: errors.FootfallError) -> str:
             break
         listed.append(text)
     return f"[{','.join(listed)}]" if listed else ""
+
+
+def _faults(error: errors.InvalidParametersError) -> str:
+    """Return the faults as the JSON array that the published API shows; there are as many as a
+    request has parameters, and they repeat nothing of it.
+    """
+    document = [
+        {"loc": fault.location, "msg": fault.message, "type": fault.kind} for fault in error.faults
+    ]
+    return _encoded(orjson.dumps(document).decode())
 
 
 def _details(
