@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from footfall.accounts.management import AccountManager, NewKey, key_expiry
 from footfall.accounts.model import ApiKey, KeyKind, Role, Scope, Site, User
 from footfall.rpc.call import Call
+from footfall.rpc.convert import rfc3339
 from footfall.v1 import accounts_pb2 as pb
 
 _P = ParamSpec("_P")
@@ -150,10 +150,10 @@ def _key(key: ApiKey) -> pb.ApiKey:
         kind=key.kind,
         sites=sorted(key.site_ids),
         scopes=[scope for scope in Scope if scope in key.scopes],
-        created_at=_time(key.created_at),
-        expires_at=_time(key.expires_at),
-        revoked_at=_time(key.revoked_at),
-        last_used_at=_time(key.last_used_at),
+        created_at=rfc3339(key.created_at),
+        expires_at=rfc3339(key.expires_at),
+        revoked_at=rfc3339(key.revoked_at),
+        last_used_at=rfc3339(key.last_used_at),
     )
 
 
@@ -163,9 +163,3 @@ def _site(site: Site) -> pb.Site:
 
 def _member(user: User) -> pb.Member:
     return pb.Member(id=user.id, email=user.email, role=user.role)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

@@ -1,7 +1,8 @@
-"""Events from messages and JSON bodies to raw columns, and verdicts back to messages."""
+"""Events from messages and JSON bodies to raw columns, and verdicts and times back to messages."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -152,3 +153,10 @@ def ingest_response(result: IngestResult) -> pb.IngestResponse:
         duplicates=result.duplicates,
         rejected=rejections(result.rejected),
     )
+
+
+def rfc3339(seconds: float | None) -> str:
+    """Return a time (seconds since the Unix epoch) in UTC, to the second; "" for None."""
+    if seconds is None:
+        return ""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 from footfall.accounts.model import User
 from footfall.accounts.sessions import NewSession, Sessions, VisibleSites
 from footfall.rpc.call import Call
+from footfall.rpc.convert import rfc3339
 from footfall.rpc.cookies import expire_cookie, session_id, set_cookie
 from footfall.v1 import sessions_pb2 as pb
 
@@ -20,7 +19,9 @@ class SessionServicer:
     async def Login(self, request: pb.LoginRequest, call: Call) -> pb.LoginResponse:
         made = await self._sessions.login(request.email, request.password)
         _hand_over(made, call)
-        return pb.LoginResponse(success=True, user=_user(made.user), expires_at=_end(made))
+        return pb.LoginResponse(
+            success=True, user=_user(made.user), expires_at=rfc3339(made.term.expires_at)
+        )
 
     async def Refresh(
         self,
@@ -29,7 +30,9 @@ class SessionServicer:
     ) -> pb.RefreshResponse:
         made = await self._sessions.refresh(session_id(call))
         _hand_over(made, call)
-        return pb.RefreshResponse(success=True, user=_user(made.user), expires_at=_end(made))
+        return pb.RefreshResponse(
+            success=True, user=_user(made.user), expires_at=rfc3339(made.term.expires_at)
+        )
 
     async def Logout(
         self,
@@ -58,10 +61,6 @@ def _hand_over(made: NewSession, call: Call) -> None:
 
 def _user(user: User) -> pb.SessionUser:
     return pb.SessionUser(id=user.id, email=user.email, role=user.role)
-
-
-def _end(made: NewSession) -> str:
-    return dt.datetime.fromtimestamp(made.term.expires_at, dt.UTC).isoformat(timespec="seconds")
 
 
 def _me(visible: VisibleSites) -> pb.GetMeResponse:
