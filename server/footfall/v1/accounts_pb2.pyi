@@ -96,7 +96,7 @@ class ApiKey(_message.Message):
     revoked_at: _builtins.str
     """Empty: not revoked."""
     last_used_at: _builtins.str
-    """When it was last used, to the minute; empty: never."""
+    """When it was last used, to the minute; empty: never. Uses are written down once a minute."""
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Sites that it may be used for."""
@@ -140,7 +140,7 @@ class CreateKeyRequest(_message.Message):
     """Days until it expires, from 1 to 3650. Default: it does not."""
     @_builtins.property
     def sites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of sites of the account, at least one, unless the only scope is `admin`."""
+        """Ids of sites of the account, from 1 to 1,000; may be empty if the only scope is `admin`."""
 
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -200,7 +200,7 @@ class ListKeysRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """From 1 to 200. Default: 100."""
+    """From 1 to 200; more counts as 200. Default: 100."""
     page_token: _builtins.str
     """`next_page_token` of the answer before; empty: the first page."""
     def __init__(
@@ -351,7 +351,7 @@ class ListSitesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """From 1 to 200. Default: 100."""
+    """From 1 to 200; more counts as 200. Default: 100."""
     page_token: _builtins.str
     """`next_page_token` of the answer before; empty: the first page."""
     def __init__(
@@ -480,7 +480,7 @@ class ListMembersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """From 1 to 200. Default: 100."""
+    """From 1 to 200; more counts as 200. Default: 100."""
     page_token: _builtins.str
     """`next_page_token` of the answer before; empty: the first page."""
     def __init__(

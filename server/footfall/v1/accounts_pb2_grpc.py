@@ -131,8 +131,9 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateKey(self, request, context):
-        """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
-        overlap, so that callers can change over.
+        """Makes a new secret for a key, with the same sites, scopes and expiry, and shows it once. The secret before goes on working
+        for the overlap, so that callers can change over; an older one stops. Fails with FAILED_PRECONDITION (reason KEY_REVOKED)
+        for a key that is revoked or expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,9 @@ class AccountsServiceStub:
     ListKeys: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListKeysRequest, _accounts_pb2.ListKeysResponse]
     """Returns the account's API keys without their secrets, newest first, revoked and expired ones included."""
     RotateKey: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RotateKeyRequest, _accounts_pb2.CreateKeyResponse]
-    """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
-    overlap, so that callers can change over.
+    """Makes a new secret for a key, with the same sites, scopes and expiry, and shows it once. The secret before goes on working
+    for the overlap, so that callers can change over; an older one stops. Fails with FAILED_PRECONDITION (reason KEY_REVOKED)
+    for a key that is revoked or expired.
     """
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeKeyRequest, _accounts_pb2.ApiKey]
     """Revokes a key, within a second on every server; one that is revoked already is no error."""
@@ -84,8 +85,9 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     ListKeys: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListKeysRequest, _accounts_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Returns the account's API keys without their secrets, newest first, revoked and expired ones included."""
     RotateKey: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RotateKeyRequest, _accounts_pb2.CreateKeyResponse]  # type: ignore[assignment]
-    """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
-    overlap, so that callers can change over.
+    """Makes a new secret for a key, with the same sites, scopes and expiry, and shows it once. The secret before goes on working
+    for the overlap, so that callers can change over; an older one stops. Fails with FAILED_PRECONDITION (reason KEY_REVOKED)
+    for a key that is revoked or expired.
     """
     RevokeKey: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeKeyRequest, _accounts_pb2.ApiKey]  # type: ignore[assignment]
     """Revokes a key, within a second on every server; one that is revoked already is no error."""
@@ -144,8 +146,9 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.RotateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.CreateKeyResponse, _abc.Awaitable[_accounts_pb2.CreateKeyResponse]]:
-        """Makes a new secret for a key, with the same sites and scopes, and shows it once. The old secret goes on working for the
-        overlap, so that callers can change over.
+        """Makes a new secret for a key, with the same sites, scopes and expiry, and shows it once. The secret before goes on working
+        for the overlap, so that callers can change over; an older one stops. Fails with FAILED_PRECONDITION (reason KEY_REVOKED)
+        for a key that is revoked or expired.
         """
 
     @_abc_1.abstractmethod
