@@ -324,11 +324,13 @@ async def test_what_callers_see(world: World) -> None:
 
     refusals = [
         await refusal(world.sessions.select(session, site_id))
-        for site_id in (foreign.id, "a" * 16, "", "x" * 10_000, "ü")
+        for site_id in (foreign.id, "a" * 16, " ", "x" * 10_000, "ü")
     ]
     assert {(type(error), error.reason, error.message) for error in refusals} == {
         (ForbiddenError, "SITE_NOT_AUTHORIZED", "The user has no access to this site.")
     }
+    error = await refusal(world.sessions.select(session, ""))
+    assert (type(error), error.reason) == (InvalidInputError, "SITE_REQUIRED")
     assert world.redis.hget(f"ff:session1:{session.digest.hex()}", "site") == stored
 
     some = manager.create_key(

@@ -308,7 +308,7 @@ async def test_what_people_and_keys_see(service: Service, account: str) -> None:
                 pb.SelectTrackerRequest(tracker=tracker), metadata=session
             )
         )
-        for tracker in (foreign.id, "a" * 16, "", "ü" * 1000)
+        for tracker in (foreign.id, "a" * 16, " ", "ü" * 1000)
     ]
     assert {(*wrong(error), error.message) for error in refusals} == {
         (
@@ -318,6 +318,12 @@ async def test_what_people_and_keys_see(service: Service, account: str) -> None:
             "The user has no access to this site.",
         )
     }
+    unnamed = service.sessions.SelectTracker(pb.SelectTrackerRequest(), metadata=session)
+    assert wrong(await refused(unnamed)) == (
+        "SITE_REQUIRED",
+        grpc.StatusCode.INVALID_ARGUMENT,
+        400,
+    )
     assert (await me(service, session)).current_tracker == c.id
 
     key = key_of(service, account, Scope.WRITE, c, b)

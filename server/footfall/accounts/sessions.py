@@ -267,9 +267,12 @@ class Sessions:
     async def select(self, session: Session, site_id: str) -> VisibleSites:
         """Select a site for the rest of the session; return what the user sees now.
 
-        Raises ForbiddenError (SITE_NOT_AUTHORIZED) whether the site exists or not,
-        UnauthenticatedError (INVALID_TOKEN) if the session has just ended.
+        Raises InvalidInputError (SITE_REQUIRED) if no site is named, ForbiddenError
+        (SITE_NOT_AUTHORIZED) whether the site exists or not, UnauthenticatedError (INVALID_TOKEN)
+        if the session has just ended.
         """
+        if not site_id:
+            raise InvalidInputError("The site to select is missing.", "SITE_REQUIRED")
         visible = await self.sites_of(session)
         if not any(site.id == site_id for site in visible.sites):
             raise ForbiddenError("The user has no access to this site.", "SITE_NOT_AUTHORIZED")

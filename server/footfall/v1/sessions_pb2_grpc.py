@@ -29,8 +29,12 @@ class SessionServiceStub:
     """Signs users in and out, and tells who is signed in.
 
     A session is an opaque id of 256 random bits. Login and Refresh send it as a cookie (`set-cookie`: Secure, HttpOnly,
-    SameSite=Lax); calls bring it as the metadata `cookie`. Login, Refresh and Logout share 30 calls a minute for
-    one client address.
+    SameSite=Lax); calls bring it as the metadata `cookie` (`footfall_session=ID`). It ends 7 days after its last use, 30 days
+    after the login, and within a second of a new password or the user's removal. Login, Refresh and Logout share 30 calls a
+    minute for one client address.
+
+    A call that may change something and comes from a page of another origin fails with PERMISSION_DENIED (reason
+    CROSS_ORIGIN): where `sec-fetch-site` is neither `same-origin` nor `none`, or without it where `origin` is another host.
     """
 
     def __init__(self, channel):
@@ -70,8 +74,12 @@ class SessionServiceServicer:
     """Signs users in and out, and tells who is signed in.
 
     A session is an opaque id of 256 random bits. Login and Refresh send it as a cookie (`set-cookie`: Secure, HttpOnly,
-    SameSite=Lax); calls bring it as the metadata `cookie`. Login, Refresh and Logout share 30 calls a minute for
-    one client address.
+    SameSite=Lax); calls bring it as the metadata `cookie` (`footfall_session=ID`). It ends 7 days after its last use, 30 days
+    after the login, and within a second of a new password or the user's removal. Login, Refresh and Logout share 30 calls a
+    minute for one client address.
+
+    A call that may change something and comes from a page of another origin fails with PERMISSION_DENIED (reason
+    CROSS_ORIGIN): where `sec-fetch-site` is neither `same-origin` nor `none`, or without it where `origin` is another host.
     """
 
     def Login(self, request, context):
@@ -82,7 +90,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Refresh(self, request, context):
-        """Replaces the session by a new one with the same selection; the old id stops working.
+        """Replaces the session by a new one with the same selection; the old id stops working. Fails with UNAUTHENTICATED
+        (reason MISSING_TOKEN or INVALID_TOKEN) without one that is in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,8 +113,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SelectTracker(self, request, context):
-        """Selects a site for the rest of the session. Fails with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for a site that
-        the user may not see, whether it exists or not.
+        """Selects a site for the rest of the session. Fails with INVALID_ARGUMENT (reason SITE_REQUIRED) if none is named, and
+        with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for one that the user may not see, whether it exists or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,8 +160,12 @@ class SessionService:
     """Signs users in and out, and tells who is signed in.
 
     A session is an opaque id of 256 random bits. Login and Refresh send it as a cookie (`set-cookie`: Secure, HttpOnly,
-    SameSite=Lax); calls bring it as the metadata `cookie`. Login, Refresh and Logout share 30 calls a minute for
-    one client address.
+    SameSite=Lax); calls bring it as the metadata `cookie` (`footfall_session=ID`). It ends 7 days after its last use, 30 days
+    after the login, and within a second of a new password or the user's removal. Login, Refresh and Logout share 30 calls a
+    minute for one client address.
+
+    A call that may change something and comes from a page of another origin fails with PERMISSION_DENIED (reason
+    CROSS_ORIGIN): where `sec-fetch-site` is neither `same-origin` nor `none`, or without it where `origin` is another host.
     """
 
     @staticmethod

@@ -30,8 +30,12 @@ class SessionServiceStub:
     """Signs users in and out, and tells who is signed in.
 
     A session is an opaque id of 256 random bits. Login and Refresh send it as a cookie (`set-cookie`: Secure, HttpOnly,
-    SameSite=Lax); calls bring it as the metadata `cookie`. Login, Refresh and Logout share 30 calls a minute for
-    one client address.
+    SameSite=Lax); calls bring it as the metadata `cookie` (`footfall_session=ID`). It ends 7 days after its last use, 30 days
+    after the login, and within a second of a new password or the user's removal. Login, Refresh and Logout share 30 calls a
+    minute for one client address.
+
+    A call that may change something and comes from a page of another origin fails with PERMISSION_DENIED (reason
+    CROSS_ORIGIN): where `sec-fetch-site` is neither `same-origin` nor `none`, or without it where `origin` is another host.
     """
 
     @_typing.overload
@@ -41,7 +45,9 @@ class SessionServiceStub:
     Login: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.LoginRequest, _sessions_pb2.LoginResponse]
     """Starts a session. Fails with UNAUTHENTICATED (reason INVALID_LOGIN) for an unknown address and a wrong password alike."""
     Refresh: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.RefreshRequest, _sessions_pb2.RefreshResponse]
-    """Replaces the session by a new one with the same selection; the old id stops working."""
+    """Replaces the session by a new one with the same selection; the old id stops working. Fails with UNAUTHENTICATED
+    (reason MISSING_TOKEN or INVALID_TOKEN) without one that is in force.
+    """
     Logout: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.LogoutRequest, _sessions_pb2.LogoutResponse]
     """Ends the session; one that has ended already is no error."""
     GetMe: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.GetMeRequest, _sessions_pb2.GetMeResponse]
@@ -49,8 +55,8 @@ class SessionServiceStub:
     Costs nothing of a site's rate limit.
     """
     SelectTracker: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.SelectTrackerRequest, _sessions_pb2.GetMeResponse]
-    """Selects a site for the rest of the session. Fails with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for a site that
-    the user may not see, whether it exists or not.
+    """Selects a site for the rest of the session. Fails with INVALID_ARGUMENT (reason SITE_REQUIRED) if none is named, and
+    with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for one that the user may not see, whether it exists or not.
     """
 
 @_typing.type_check_only
@@ -58,15 +64,21 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Signs users in and out, and tells who is signed in.
 
     A session is an opaque id of 256 random bits. Login and Refresh send it as a cookie (`set-cookie`: Secure, HttpOnly,
-    SameSite=Lax); calls bring it as the metadata `cookie`. Login, Refresh and Logout share 30 calls a minute for
-    one client address.
+    SameSite=Lax); calls bring it as the metadata `cookie` (`footfall_session=ID`). It ends 7 days after its last use, 30 days
+    after the login, and within a second of a new password or the user's removal. Login, Refresh and Logout share 30 calls a
+    minute for one client address.
+
+    A call that may change something and comes from a page of another origin fails with PERMISSION_DENIED (reason
+    CROSS_ORIGIN): where `sec-fetch-site` is neither `same-origin` nor `none`, or without it where `origin` is another host.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Login: _aio.UnaryUnaryMultiCallable[_sessions_pb2.LoginRequest, _sessions_pb2.LoginResponse]  # type: ignore[assignment]
     """Starts a session. Fails with UNAUTHENTICATED (reason INVALID_LOGIN) for an unknown address and a wrong password alike."""
     Refresh: _aio.UnaryUnaryMultiCallable[_sessions_pb2.RefreshRequest, _sessions_pb2.RefreshResponse]  # type: ignore[assignment]
-    """Replaces the session by a new one with the same selection; the old id stops working."""
+    """Replaces the session by a new one with the same selection; the old id stops working. Fails with UNAUTHENTICATED
+    (reason MISSING_TOKEN or INVALID_TOKEN) without one that is in force.
+    """
     Logout: _aio.UnaryUnaryMultiCallable[_sessions_pb2.LogoutRequest, _sessions_pb2.LogoutResponse]  # type: ignore[assignment]
     """Ends the session; one that has ended already is no error."""
     GetMe: _aio.UnaryUnaryMultiCallable[_sessions_pb2.GetMeRequest, _sessions_pb2.GetMeResponse]  # type: ignore[assignment]
@@ -74,16 +86,20 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Costs nothing of a site's rate limit.
     """
     SelectTracker: _aio.UnaryUnaryMultiCallable[_sessions_pb2.SelectTrackerRequest, _sessions_pb2.GetMeResponse]  # type: ignore[assignment]
-    """Selects a site for the rest of the session. Fails with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for a site that
-    the user may not see, whether it exists or not.
+    """Selects a site for the rest of the session. Fails with INVALID_ARGUMENT (reason SITE_REQUIRED) if none is named, and
+    with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for one that the user may not see, whether it exists or not.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signs users in and out, and tells who is signed in.
 
     A session is an opaque id of 256 random bits. Login and Refresh send it as a cookie (`set-cookie`: Secure, HttpOnly,
-    SameSite=Lax); calls bring it as the metadata `cookie`. Login, Refresh and Logout share 30 calls a minute for
-    one client address.
+    SameSite=Lax); calls bring it as the metadata `cookie` (`footfall_session=ID`). It ends 7 days after its last use, 30 days
+    after the login, and within a second of a new password or the user's removal. Login, Refresh and Logout share 30 calls a
+    minute for one client address.
+
+    A call that may change something and comes from a page of another origin fails with PERMISSION_DENIED (reason
+    CROSS_ORIGIN): where `sec-fetch-site` is neither `same-origin` nor `none`, or without it where `origin` is another host.
     """
 
     @_abc_1.abstractmethod
@@ -100,7 +116,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.RefreshRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.RefreshResponse, _abc.Awaitable[_sessions_pb2.RefreshResponse]]:
-        """Replaces the session by a new one with the same selection; the old id stops working."""
+        """Replaces the session by a new one with the same selection; the old id stops working. Fails with UNAUTHENTICATED
+        (reason MISSING_TOKEN or INVALID_TOKEN) without one that is in force.
+        """
 
     @_abc_1.abstractmethod
     def Logout(
@@ -126,8 +144,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.SelectTrackerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.GetMeResponse, _abc.Awaitable[_sessions_pb2.GetMeResponse]]:
-        """Selects a site for the rest of the session. Fails with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for a site that
-        the user may not see, whether it exists or not.
+        """Selects a site for the rest of the session. Fails with INVALID_ARGUMENT (reason SITE_REQUIRED) if none is named, and
+        with PERMISSION_DENIED (reason SITE_NOT_AUTHORIZED) for one that the user may not see, whether it exists or not.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
