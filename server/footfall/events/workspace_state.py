@@ -32,6 +32,7 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     FromClause,
@@ -40,11 +41,13 @@ from sqlalchemy import (
     Table,
     bindparam,
     case,
+    column,
     exists,
     func,
     literal_column,
     null,
     select,
+    table,
     union_all,
 )
 
@@ -56,12 +59,17 @@ WORKSPACE: Final = bindparam("workspace_id", None, String)
 FOLDED: Final = bindparam("folded_seq", None, BigInteger)
 
 
+#: A table of the keys that the statement `overtaken` returns, which reader and fold bring along: an
+#: engine that knows how few they are joins them the right way round.
+OVERTAKEN: Final = "overtaken"
+
+
 class Standing(Enum):
     """Where the states of runs, documents and triggers are to be had from."""
 
     #: The state tables: no event of the workspace is newer.
     FOLDED = auto()
-    #: The state tables and the events after `folded_seq`.
+    #: The state tables and the events after `folded_seq`, with the table OVERTAKEN.
     TAIL = auto()
     #: The events alone.
     EVENTS = auto()
@@ -136,9 +144,9 @@ def triggers(standing: Standing) -> FromClause:
 @cache
 def operations() -> FromClause:
     """Return a workspace's AI operations."""
-    table = tables.ai_operations
-    tokens = (table.c.input_tokens + table.c.output_tokens).label("tokens")
-    return _rows(table, tokens)
+    operation = tables.ai_operations.c
+    tokens = (operation.input_tokens + operation.output_tokens).label("tokens")
+    return _rows(tables.ai_operations, tokens)
 
 
 @cache
@@ -160,20 +168,32 @@ def calls() -> FromClause:
 
 
 @cache
-def has_tail(entity: Entity) -> Select[Any]:
-    """Return a row if there are events of a workspace after `folded_seq`."""
-    events = entity.events.c
+def has_tail(entity: Entity, *, of_workspace: bool) -> Select[Any]:
+    """Return a row if there are events after `folded_seq`, of the workspace or of any."""
+    conditions = _in_tail(entity, of_workspace=of_workspace)
+    return select(literal_column("1")).where(*conditions).limit(1)
+
+
+@cache
+def overtaken(entity: Entity, *, of_workspace: bool) -> Select[Any]:
+    """Return the keys of folded states that are newer than an event after `folded_seq`.
+
+    The newest value of a field may be older than such a state, so that only all of its events can
+    tell what it is now. That reads the whole column of keys, and is rare.
+    """
+    states = entity.states.c
+    touched = _touched(entity, of_workspace=of_workspace)
     return (
-        select(literal_column("1"))
-        .where(events.seq > FOLDED, events.workspace_id == WORKSPACE)
-        .limit(1)
+        select(states[entity.key])
+        .join_from(entity.states, touched, touched.c[entity.key] == states[entity.key])
+        .where(states.last_us > touched.c.low_us)
     )
 
 
 @cache
 def changed(entity: Entity) -> Select[Any]:
     """Return the state of all that has events after `folded_seq`, of all workspaces, as rows of
-    the state table.
+    the state table; takes the table OVERTAKEN.
     """
     return _merged(entity, _facts(entity, of_workspace=False))
 
@@ -186,11 +206,11 @@ def made(entity: Entity) -> Select[Any]:
     return _merged(entity, facts.subquery("told"))
 
 
-def _rows(table: Table, *more: ColumnElement[Any]) -> FromClause:
+def _rows(kind: Table, *more: ColumnElement[Any]) -> FromClause:
     return (
-        select(*table.columns, *more)
-        .where(table.c.workspace_id == WORKSPACE)
-        .subquery(table.name.removesuffix("s"))
+        select(*kind.columns, *more)
+        .where(kind.c.workspace_id == WORKSPACE)
+        .subquery(kind.name.removesuffix("s"))
     )
 
 
@@ -214,45 +234,41 @@ def _current(entity: Entity, standing: Standing) -> FromClause:
 
 
 @cache
-def _touched(entity: Entity, *, of_workspace: bool) -> FromClause:
+def _touched(entity: Entity, *, of_workspace: bool) -> CTE:
     """Return (key, low_us): what has events after `folded_seq`, with the first of their times."""
+    key = entity.events.c[entity.key]
+    return (
+        select(key, func.min(entity.events.c.ts_us).label("low_us"))
+        .where(*_in_tail(entity, of_workspace=of_workspace))
+        .group_by(key)
+        .cte("touched")
+    )
+
+
+def _in_tail(entity: Entity, *, of_workspace: bool) -> list[ColumnElement[bool]]:
     events = entity.events.c
     conditions = [events.seq > FOLDED]
     if of_workspace:
         conditions.append(events.workspace_id == WORKSPACE)
-    return (
-        select(events[entity.key], func.min(events.ts_us).label("low_us"))
-        .where(*conditions)
-        .group_by(events[entity.key])
-        .cte("touched")
-    )
+    return conditions
 
 
 def _facts(entity: Entity, *, of_workspace: bool) -> FromClause:
     """Return all that the states of what has events after `folded_seq` follow from.
 
-    A folded state stands for the events that it was made of where all later ones are newer than
-    it. Where one is not, a field's newest value may be older than the state, so that only the
-    events themselves can tell. That reads the whole column of keys, and is rare.
+    A folded state stands for the events that it was made of, unless it is overtaken.
     """
     states, events = entity.states, entity.events
     touched = _touched(entity, of_workspace=of_workspace)
-    in_touched = touched.c[entity.key] == states.c[entity.key]
-    tail = [events.c.seq > FOLDED]
-    old = [events.c.seq <= FOLDED]
-    if of_workspace:
-        tail.append(events.c.workspace_id == WORKSPACE)
-        old.append(events.c.workspace_id == WORKSPACE)
-    known = select(*_of_states(entity)).where(
-        exists().where(in_touched, touched.c.low_us >= states.c.last_us)
+    late = table(OVERTAKEN, column(entity.key, BigInteger)).c[entity.key]
+    tail = select(*_of_events(entity)).where(*_in_tail(entity, of_workspace=of_workspace))
+    known = (
+        select(*_of_states(entity))
+        .join_from(states, touched, touched.c[entity.key] == states.c[entity.key])
+        .where(states.c.last_us <= touched.c.low_us)
     )
-    overtaken = (
-        select(states.c[entity.key])
-        .join(touched, in_touched)
-        .where(touched.c.low_us < states.c.last_us)
-    )
-    retold = select(*_of_events(entity)).where(*old, events.c[entity.key].in_(overtaken))
-    return union_all(select(*_of_events(entity)).where(*tail), known, retold).subquery("told")
+    retold = select(*_of_events(entity)).where(events.c[entity.key] == late, events.c.seq <= FOLDED)
+    return union_all(tail, known, retold).subquery("told")
 
 
 def _of_events(entity: Entity) -> Sequence[ColumnElement[Any]]:
