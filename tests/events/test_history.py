@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from footfall.analytics.model import DayCount, History, HistoryQuery, PageCount, SlotCount
+from footfall.analytics.model import (
+    DayCount,
+    History,
+    HistoryQuery,
+    PaceCounts,
+    PaceQuery,
+    PageCount,
+    SlotCount,
+)
 from footfall.errors import DeadlineError, UnavailableError
 from footfall.events import EventStore
 from footfall.events.clickhouse.driver import EmbeddedDriver
@@ -64,14 +72,14 @@ async def history(store: EventStore, query: HistoryQuery = ALL) -> History:
 async def test_a_site_without_events(store: EventStore) -> None:
     nothing = History(None, [], [])
     assert await history(store) == nothing
-    assert await store.slots(SITE, 0, 2**60, 60) == []
+    assert await store.pace(PaceQuery(SITE, TODAY, NOW), 60) == PaceCounts([], 0, 0)
     # Neither is there anything of what is not counted, or not this site's, or not of the web.
     bot = view(0) | {"excluded": Exclusion.BOT.value}
     custom = view(0) | {"kind": WebEventKind.CUSTOM.value}
     store.commit([web_batch([bot, custom, beat(0, 0.0)]), api_batch([{}])])
     store.commit([web_batch([view(0)], tenant_id="other")])
     assert await history(store) == nothing
-    assert await store.slots(SITE, 0, 2**60, 60) == []
+    assert await store.pace(PaceQuery(SITE, TODAY, NOW + 1), 60) == PaceCounts([], 0, 0)
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -122,12 +130,24 @@ async def test_days_and_pages(store: EventStore, folded: bool) -> None:
     assert (await history(store, replace(ALL, pages_max=0))).pages == []
     outside = replace(ALL, first_day=TODAY + 1, last_day=TODAY + 9)
     assert await history(store, outside) == History(TODAY - 2, [], [])
-    assert await store.slots(SITE, NOW - DAY, NOW + HOUR, 60) == [
-        SlotCount(NOW - DAY, 3, 1),
-        SlotCount(NOW, 1, 1),
-        SlotCount(NOW + 30 * MINUTE, 1, 1),
+    slots = [
+        SlotCount(TODAY - 1, NOW - DAY, 3, 1),
+        SlotCount(TODAY, NOW, 1, 1),
+        SlotCount(TODAY, NOW + 30 * MINUTE, 1, 1),
     ]
-    assert await store.slots(SITE, NOW, NOW + 15 * MINUTE, 60) == [SlotCount(NOW, 1, 1)]
+    for after_us, pageviews, visits in (
+        (0, 0, 0),
+        (1, 1, 1),
+        (MINUTE, 1, 1),
+        (MINUTE + 1, 2, 1),
+        (15 * MINUTE, 3, 1),
+        (DAY + HOUR, 3, 1),
+    ):
+        found = await store.pace(PaceQuery(SITE, TODAY, NOW - DAY + after_us), 60)
+        assert found == PaceCounts(slots, pageviews, visits)
+    assert await store.pace(PaceQuery(SITE, TODAY + 1, NOW + MINUTE), 60) == PaceCounts(
+        slots[1:], 1, 1
+    )
 
 
 async def test_the_first_day_is_that_of_the_first_page_view(store: EventStore) -> None:
@@ -149,10 +169,14 @@ async def test_a_correction_counts_where_the_visit_did(store: EventStore) -> Non
     # The visit began the day before, so it is that day's.
     assert found.days == [DayCount(TODAY - 1, 1, 1, 0.0), DayCount(TODAY, 1, 0, 0.0)]
     assert found.pages == [counts("/first", 1), counts("/late", 1, 1)]
-    assert await store.slots(SITE, midnight - HOUR, midnight + HOUR, 60) == [
-        SlotCount(midnight - 15 * MINUTE, 1, 1),
-        SlotCount(midnight, 1, 0),
+    slots = [
+        SlotCount(TODAY - 1, midnight - 15 * MINUTE, 1, 1),
+        SlotCount(TODAY, midnight, 1, 0),
     ]
+    assert await store.pace(PaceQuery(SITE, TODAY, midnight), 60) == PaceCounts(slots, 1, 1)
+    # Within a quarter of an hour, too.
+    half_past = PaceQuery(SITE, TODAY + 1, midnight + 2 * MINUTE)
+    assert await store.pace(half_past, 60) == PaceCounts(slots[1:], 1, 0)
 
 
 async def test_a_day_may_begin_within_a_slot(store: EventStore) -> None:
@@ -163,7 +187,13 @@ async def test_a_day_may_begin_within_a_slot(store: EventStore) -> None:
         DayCount(TODAY - 1, 20, 1, 0.0),
         DayCount(TODAY, 20, 0, 0.0),
     ]
-    assert await store.slots(SITE, NOW, NOW + HOUR, 60) == [SlotCount(NOW, 40, 1)]
+    slots = [SlotCount(TODAY - 1, NOW, 20, 1), SlotCount(TODAY, NOW, 20, 0)]
+    assert await store.pace(PaceQuery(SITE, TODAY, NOW + 2 * MINUTE), 60) == PaceCounts(
+        slots, 20, 1
+    )
+    assert await store.pace(PaceQuery(SITE, TODAY + 1, NOW + 3 * MINUTE), 60) == PaceCounts(
+        slots[1:], 20, 0
+    )
 
 
 @pytest.mark.parametrize("rank_by", ["pageviews", "engaged_s"])
@@ -373,4 +403,4 @@ async def test_there_is_no_time_for_it(store: EventStore) -> None:
     with pytest.raises(DeadlineError):
         await store.history(ALL, 0)
     with pytest.raises(DeadlineError):
-        await store.slots(SITE, 0, 2**60, 0)
+        await store.pace(PaceQuery(SITE, TODAY, NOW), 0)

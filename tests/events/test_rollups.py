@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from footfall.analytics.model import HistoryQuery, PaceQuery
 from footfall.events import EventStore
-from footfall.ingest.model import Exclusion, WebEventKind
+from footfall.ingest.model import EventBatch, Exclusion, Page, WebEventKind
+from footfall.ingest.web_events import local_days
 from tests.events.conftest import Engine
-from tests.events.traffic import DAY, HOUR, MINUTE, NOW, SITE, page_id, query, rollup, web_batch
+from tests.events.recount import GAP, Recount, Sent
+from tests.events.traffic import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    SECOND,
+    SITE,
+    page,
+    page_id,
+    query,
+    rollup,
+    web_batch,
+)
 
-GAP = 30 * MINUTE
+#: What is near a place: a zone, and a moment at which something happens to its clocks. None is
+#: the time of the commits, which is now for the store.
+PLACES = [
+    ("UTC", None),
+    ("Europe/Zurich", None),
+    ("Asia/Kathmandu", None),  # 5:45 ahead
+    ("Europe/Zurich", 1_774_746_000 * SECOND),  # 2026-03-29: 2:00 becomes 3:00
+    ("Europe/Zurich", 1_792_890_000 * SECOND),  # 2026-10-25: 3:00 becomes 2:00
+    ("Australia/Lord_Howe", 1_775_314_800 * SECOND),  # half an hour back, close to midnight
+    ("America/Havana", 1_772_946_000 * SECOND),  # 2026-03-08: 0:00 becomes 1:00
+    ("Pacific/Apia", 1_325_239_200 * SECOND),  # 2011-12-30 is left out
+    ("Africa/Monrovia", 20 * DAY),  # 44:30 behind: days begin within a quarter of an hour
+]
 
 
 @dataclass(frozen=True)
 class Event:
     visitor: str
-    #: Before the time at which its batch is received.
+    #: Before the moment of its batch.
     ago_us: int
     path: str
     kind: int
     excluded: int
+    engaged_s: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    events: list[Event]
+    #: What passes before it is sent.
+    passed_us: int
+    restarts: bool
+    #: Whether it is sent twice in a commit, and again in the next one.
+    repeated: bool
+    title: str
 
 
 EVENTS = st.builds(
@@ -33,22 +72,20 @@ EVENTS = st.builds(
     visitor=st.sampled_from(["anna", "bert", "zoë"]),
     ago_us=st.one_of(
         st.sampled_from([0, 1, GAP - 1, GAP, GAP + 1, 2 * GAP, DAY, 40 * DAY, -5 * MINUTE, -HOUR]),
-        st.integers(min_value=0, max_value=3 * HOUR),
+        st.integers(min_value=-10 * MINUTE, max_value=3 * HOUR),
     ),
-    path=st.sampled_from(["/", "/a", "/b"]),
-    kind=st.sampled_from([1, 1, 1, 1, 2, 3]),
+    path=st.sampled_from(["/", "/a", "/b", "/B"]),
+    kind=st.sampled_from([1, 1, 1, 1, 2, 2, 3]),
     excluded=st.sampled_from([0, 0, 0, 0, 1, 2]),
+    engaged_s=st.sampled_from([0.0, 0.1, 0.2, 1e-7, 4.35, 15.0, 86_400.0]),
 )
-#: Batches with the time that passes before each, and whether the store restarts then.
-HISTORIES = st.lists(
-    st.tuples(
-        st.lists(EVENTS, max_size=12),
-        st.sampled_from([0, 1, 10 * MINUTE, GAP, 2 * HOUR, DAY]),
-        st.sampled_from([False, False, False, True]),
-        st.booleans(),
-    ),
-    min_size=1,
-    max_size=7,
+BATCHES = st.builds(
+    Batch,
+    events=st.lists(EVENTS, max_size=12),
+    passed_us=st.sampled_from([0, 1, 10 * MINUTE, GAP, 2 * HOUR, DAY]),
+    restarts=st.sampled_from([False, False, False, True]),
+    repeated=st.booleans(),
+    title=st.sampled_from(["", "", "Über uns", "BERN"]),
 )
 
 _sites = itertools.count()
@@ -56,74 +93,82 @@ _sites = itertools.count()
 
 def test_any_history(engine: Engine) -> None:
     @settings(
-        max_examples=60 if engine.name == "duckdb" else 25,
+        max_examples=60 if engine.name == "duckdb" else 20,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(HISTORIES)
-    def run(history: list[tuple[list[Event], int, bool, bool]]) -> None:
+    @given(st.sampled_from(PLACES), st.lists(BATCHES, min_size=1, max_size=7))
+    def run(place: tuple[str, int | None], batches: list[Batch]) -> None:
         nonlocal store
-        site = f"site-{next(_sites)}"
-        stored: list[tuple[int, Event]] = []
-        for number, (events, passed_us, restarts, repeated) in enumerate(history):
-            engine.clock.now_us += passed_us
-            if restarts:
+        zone, moment_us = place
+        recount = Recount(f"site-{next(_sites)}", zone)
+        at_us = moment_us
+        for number, batch in enumerate(batches):
+            engine.clock.now_us += batch.passed_us
+            if batch.restarts:
                 store = engine.reopen()
-            batch = web_batch(
-                [
-                    {
-                        "event_id": f"{number}-{index}",
-                        "visitor_id": event.visitor,
-                        "ts_us": engine.clock.now_us - event.ago_us,
-                        "path": event.path,
-                        "kind": event.kind,
-                        "excluded": event.excluded,
-                    }
-                    for index, event in enumerate(events)
-                ],
-                tenant_id=site,
-                received_us=engine.clock.now_us,
-            )
-            store.commit([batch, batch] if repeated else [batch])
-            stored += [(engine.clock.now_us - event.ago_us, event) for event in events]
-        check(store, site, stored)
+            at_us = engine.clock.now_us if moment_us is None else (at_us or 0) + batch.passed_us
+            sent = [
+                Sent(
+                    event.visitor,
+                    at_us - event.ago_us,
+                    event.path,
+                    event.kind,
+                    event.excluded,
+                    event.engaged_s if event.kind == WebEventKind.HEARTBEAT else 0.0,
+                )
+                for event in batch.events
+            ]
+            described = [page("/a", recount.site_id, title=batch.title)] if sent else []
+            stored = web_events(recount, sent, described, number, engine.clock.now_us)
+            store.commit([stored, stored] if batch.repeated else [stored])
+            if batch.repeated:
+                store.commit([stored])
+            recount.add(sent, stored.pages.values())
+            asyncio.run(check(store, recount, at_us, whole=number == len(batches) - 1))
 
     store = engine.open()
     run()
 
 
-def check(store: EventStore, site: str, stored: list[tuple[int, Event]]) -> None:
-    slots, days = recount(site, stored)
-    assert rollup(store, "slot15", ["slot_us"], site) == slots
-    assert rollup(store, "pageday", ["local_day", "page_id"], site) == days
+def web_events(
+    recount: Recount, sent: list[Sent], pages: list[Page], number: int, received_us: int
+) -> EventBatch:
+    days = local_days(recount.zone.key, [event.ts_us for event in sent])
+    rows = [
+        {
+            "event_id": f"{number}-{index}",
+            "visitor_id": event.visitor,
+            "ts_us": event.ts_us,
+            "local_day": day,
+            "path": event.path,
+            "kind": event.kind,
+            "excluded": event.excluded,
+            "engaged_s": event.engaged_s,
+        }
+        for index, (event, day) in enumerate(zip(sent, days, strict=True))
+    ]
+    return web_batch(rows, tenant_id=recount.site_id, received_us=received_us, pages=pages)
 
 
-def recount(
-    site: str, stored: list[tuple[int, Event]]
-) -> tuple[dict[tuple[int], tuple[int, int]], dict[tuple[int, int], tuple[int, int]]]:
-    """Count page views and visits by slot, and by day and page, from the whole history."""
-    by_visitor = defaultdict(list)
-    for order, (ts_us, event) in enumerate(stored):
-        if event.kind == WebEventKind.PAGEVIEW and event.excluded == Exclusion.NONE:
-            by_visitor[event.visitor].append((ts_us, order, event.path))
-    views: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    visits: Counter[tuple[str, tuple[int, ...]]] = Counter()
-    for mine in by_visitor.values():
-        before_us = None
-        for ts_us, _, path in sorted(mine):
-            places = (
-                ("slot", (ts_us - ts_us % (15 * MINUTE),)),
-                ("day", (ts_us // DAY, page_id(site, "example.com", path))),
-            )
-            for place in places:
-                views[place] += 1
-                visits[place] += before_us is None or ts_us - before_us >= GAP
-            before_us = ts_us
-    both = {place: (views[place], visits[place]) for place in views}
-    return (
-        {at: counts for (kind, at), counts in both.items() if kind == "slot"},  # type: ignore[misc]
-        {at: counts for (kind, at), counts in both.items() if kind == "day"},  # type: ignore[misc]
-    )
+async def check(store: EventStore, recount: Recount, at_us: int, *, whole: bool) -> None:
+    """Compare what is asked of any site around a moment, and with `whole` over all its time."""
+    day = recount.local_day(at_us)
+    near = HistoryQuery(recount.site_id, day - 1, day, pages_max=2)
+    always = replace(near, first_day=-(2**31), last_day=2**31 - 1, pages_max=100)
+    questions = [replace(near, search="b")]
+    if whole:
+        questions += [
+            always,
+            replace(always, rank_by="engaged_s"),
+            replace(near, search="ÜBER", rank_by="engaged_s"),
+            replace(near, pages_max=0),
+        ]
+    for question in questions:
+        assert await store.history(question, 60) == recount.history(question)
+    for ago_us in (DAY - 7 * MINUTE, 0, DAY + 40 * MINUTE)[: 3 if whole else 1]:
+        asked = PaceQuery(recount.site_id, day, at_us - ago_us)
+        assert await store.pace(asked, 60) == recount.pace(asked)
 
 
 def view(minutes: float, path: str = "/", visitor: str = "anna") -> dict[str, object]:

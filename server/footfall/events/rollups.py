@@ -59,15 +59,21 @@ class Rollup:
         )
 
 
+def _number(value: int) -> ColumnElement[Any]:
+    # A constant of the statement, not one of its parameters.
+    return literal_column(str(int(value)))
+
+
 _event: Final = web_events.c
-_is_view: Final = _event.kind == WebEventKind.PAGEVIEW.value
-_is_heartbeat: Final = _event.kind == WebEventKind.HEARTBEAT.value
+_is_view: Final = _event.kind == _number(WebEventKind.PAGEVIEW)
+_is_heartbeat: Final = _event.kind == _number(WebEventKind.HEARTBEAT)
 
 _COUNTS: Final = and_(
-    _event.excluded == Exclusion.NONE.value,
+    _event.excluded == _number(Exclusion.NONE),
     or_(
-        _event.kind.in_((WebEventKind.PAGEVIEW.value, CORRECTION_KIND)),
-        and_(_is_heartbeat, _event.engaged_s > 0),
+        _is_view,
+        _event.kind == _number(CORRECTION_KIND),
+        and_(_is_heartbeat, _event.engaged_s > _number(0)),
     ),
 )
 # Rounded half up by floor(), since engines do not agree about round().
@@ -75,9 +81,9 @@ _engaged_us: Final = cast(
     func.floor(_event.engaged_s * literal_column("1000000.0") + literal_column("0.5")), BigInteger
 )
 _VALUES: Final[dict[str, ColumnElement[Any]]] = {
-    "pageviews": case((_is_view, literal_column("1")), else_=literal_column("0")),
+    "pageviews": case((_is_view, _number(1)), else_=_number(0)),
     "visits": _event.visits,
-    "engaged_us": case((_is_heartbeat, _engaged_us), else_=literal_column("0")),
+    "engaged_us": case((_is_heartbeat, _engaged_us), else_=_number(0)),
 }
 
 SLOT15: Final = Rollup(

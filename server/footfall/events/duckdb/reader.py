@@ -12,8 +12,9 @@ from footfall.analytics.model import (
     History,
     HistoryQuery,
     LiveEvent,
+    PaceCounts,
+    PaceQuery,
     Series,
-    SlotCount,
     TimeseriesQuery,
 )
 from footfall.events import history, statements
@@ -69,19 +70,9 @@ class DuckDBReader:
         """See WebHistory.history; all its statements see the snapshot of one transaction."""
         return await self._engine.read(lambda connection: _history(connection, query), timeout_s)
 
-    async def slots(
-        self, site_id: str, start_us: int, end_us: int, timeout_s: float
-    ) -> list[SlotCount]:
-        """See WebHistory.slots."""
-        asked = {"site_id": site_id, "first": start_us, "last": end_us - 1}
-
-        def work(connection: Connection) -> list[SlotCount]:
-            with snapshot(connection):
-                folded = asked | {"folded_seq": folded_seq(connection)}
-                rows = fetch(connection, history.slots(tail=True), folded)
-            return [history.slot_count(row) for row in rows]
-
-        return await self._engine.read(work, timeout_s)
+    async def pace(self, query: PaceQuery, timeout_s: float) -> PaceCounts:
+        """See WebHistory.pace; both its statements see the snapshot of one transaction."""
+        return await self._engine.read(lambda connection: _pace(connection, query), timeout_s)
 
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""
@@ -133,3 +124,11 @@ def _history(connection: Connection, query: HistoryQuery) -> History:
         [history.day_count(row) for row in days],
         [history.page_count(row) for row in pages_found],
     )
+
+
+def _pace(connection: Connection, query: PaceQuery) -> PaceCounts:
+    with snapshot(connection):
+        asked = history.pace_parameters(query, folded_seq(connection))
+        (within,) = fetch(connection, history.within_slot(), asked)
+        rows = fetch(connection, history.slots(tail=True), asked)
+    return history.pace_counts(query, within, rows)
