@@ -42,7 +42,9 @@ _names = itertools.count(1)
 async def eventually(condition: Callable[[], bool]) -> None:
     """Return when the condition holds; for what a server does after it has answered."""
     async with asyncio.timeout(10):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.01)
 
 
