@@ -480,3 +480,25 @@ async def test_secrets_are_shown_once_and_stored_as_hashes(admin: Admin) -> None
         for part in (secret, secret[8:]):
             assert part.encode() not in answers
             assert part.encode() not in stored
+
+
+async def test_a_changed_plan_is_in_force_within_a_second(admin: Admin) -> None:
+    site = admin.site()
+    key = await admin.call("CreateKey", pb.CreateKeyRequest(sites=[site.id]))
+    manager, store = admin.service.manager, admin.service.store
+
+    async def limit() -> str:
+        call = admin.service.realtime.GetRealtime(
+            realtime_pb2.GetRealtimeRequest(site=site.id), metadata=bearer(key.key)
+        )
+        await call
+        return str(dict(await call.trailing_metadata())["x-ratelimit-limit"])
+
+    assert await limit() == "10"
+    manager.update_plan(f"plan of {admin.account}", {"site_requests_per_minute": 77}, like="free")
+    store.set_account_plan(admin.account, f"plan of {admin.account}")
+    await asyncio.sleep(1)
+    assert await limit() == "77"
+    manager.update_plan(f"plan of {admin.account}", {"site_requests_per_minute": 600})
+    await asyncio.sleep(1)
+    assert await limit() == "600"

@@ -29,12 +29,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("footfall.cli.doctor:command", "Say what is reachable, and what to do if not."),
     },
     "Manage": {
-        "account": ("footfall.cli.accounts:account", "Create accounts."),
-        "user": ("footfall.cli.accounts:user", "Create users of an account."),
-        "site": ("footfall.cli.accounts:site", "Create sites."),
-        "key": ("footfall.cli.accounts:key", "Create, list and revoke API keys."),
+        "account": ("footfall.cli.accounts:account", "Create accounts, list them, change plans."),
+        "user": ("footfall.cli.users:user", "Create users of an account, list and change them."),
+        "site": ("footfall.cli.sites:site", "Create sites, list and change them."),
+        "key": ("footfall.cli.keys:key", "Create, list, rotate and revoke API keys."),
         "app": ("footfall.cli.accounts:app", "Create applications, which send API requests."),
         "workspace": ("footfall.cli.accounts:workspace", "Create workspaces."),
+        "plan": ("footfall.cli.plans:plan", "List the plans and change what they allow."),
     },
     "Data": {
         "import-log": ("footfall.cli.import_log:command", "Import web servers' access logs."),
