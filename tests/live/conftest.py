@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
 import subprocess
 import tempfile
@@ -63,6 +64,15 @@ class Valkey:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def stop(self) -> None:
+        """Let it hang: it accepts what comes, and answers nothing until `resume`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url)

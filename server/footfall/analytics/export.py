@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from footfall.analytics.model import ApiRequestRow
+from footfall.analytics.parameters import echo, refusal, suggest
 from footfall.analytics.ports import EventReader
-from footfall.analytics.timeseries import echo, parse_range, refusal, suggest
+from footfall.analytics.timeseries import parse_range
 
 #: Rows that are read, and held in memory, at a time; a row is at most 64 KiB.
 PAGE_ROWS = 1_000

@@ -89,6 +89,10 @@ class ApiRequestRow:
     data: str
 
 
+#: What pages may be ranked by.
+Ranking = Literal["pageviews", "engaged_s"]
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
     """A site's local days from `first_day` to `last_day`, both included (days since the epoch),
@@ -104,7 +108,7 @@ class HistoryQuery:
     #: its case; a pasted address may have its scheme. "": all pages.
     search: str = ""
     #: What pages are ranked by, descending; then by path and host.
-    rank_by: Literal["pageviews", "engaged_s"] = "pageviews"
+    rank_by: Ranking = "pageviews"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +150,37 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotCount:
-    """What was counted in a quarter of an hour; `slot_us` is its start, since the epoch."""
+class PaceQuery:
+    """A site's local day (days since the epoch), to be compared with the day before."""
 
+    site_id: str
+    local_day: int
+    #: What the day before had counted when this instant came, in microseconds since the epoch.
+    before_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCount:
+    """What was counted in a quarter of an hour on a local day; `slot_us` is its start, since the
+    epoch. Visits are those that began in it.
+    """
+
+    local_day: int
     slot_us: int
     pageviews: int
     visits: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaceCounts:
+    """The answer to a PaceQuery."""
+
+    #: The quarters with any count of both days, by `local_day` and `slot_us`.
+    slots: Sequence[SlotCount]
+    #: Page views of the day before whose time is before the query's instant.
+    pageviews_before: int
+    #: The visits that began with them.
+    visits_before: int
 
 
 @dataclass(frozen=True, slots=True)

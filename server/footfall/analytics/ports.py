@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from footfall.analytics.metrics.questions import (
+    Calls,
+    CallsQuery,
+    Tally,
+    TallyQuery,
+    Usage,
+    UsageQuery,
+)
 from footfall.analytics.model import (
     ApiRequestRow,
     History,
     HistoryQuery,
     LiveCounts,
     LiveEvent,
+    PaceCounts,
+    PaceQuery,
     Series,
-    SlotCount,
     TimeseriesQuery,
 )
 
@@ -59,16 +68,54 @@ class WebHistory(Protocol):
     async def history(self, query: HistoryQuery, timeout_s: float) -> History:
         """Return the daily counts and the top pages of a range of local days."""
 
-    async def slots(
-        self, site_id: str, start_us: int, end_us: int, timeout_s: float
-    ) -> list[SlotCount]:
-        """Return the quarters of an hour in [start_us, end_us) with any count, ascending; both are
-        multiples of a quarter of an hour since the epoch.
+    async def pace(self, query: PaceQuery, timeout_s: float) -> PaceCounts:
+        """Return the quarters of an hour of a local day and of the day before it, and what that
+        day had counted before an instant; all of it of one moment, where the engine has such.
+
+        The quarters come from the rollup (and the raw tail). What is counted before the instant
+        is the sum of the quarters of `local_day - 1` that end by then and, since the instant may
+        lie within a quarter, of that day's events from the quarter's start up to the instant,
+        without it: a raw read of at most 15 minutes. An engine without snapshots reads those
+        events first, so that the whole is never less than its part.
         """
 
     async def history_version(self, site_id: str, timeout_s: float) -> str:
-        """Return a text that changes whenever what `history` and `slots` return may have changed;
+        """Return a text that changes whenever what `history` and `pace` return may have changed;
         it costs next to nothing, so that it can be part of a cache's key.
+        """
+
+
+class Cache(Protocol):
+    """Keeps values for a while, which may be no time at all: it forgets what it likes, never
+    fails, and never holds its callers up for long. A value that it returns is the one that was
+    put under exactly this key.
+    """
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Return the value of the key; None if there is none."""
+
+    async def put(self, key: bytes, value: bytes) -> None:
+        """Keep a value under the key."""
+
+
+class WorkspaceHistory(Protocol):
+    """Reads a workspace's events in their latest state, to the last committed one. Each answer is
+    of one moment. Time limits and errors are those of EventReader.
+    """
+
+    async def tallies(self, query: TallyQuery, timeout_s: float) -> list[Tally]:
+        """Return the measures of every group or bucket that has a row, in any order; of a query
+        without groups and buckets exactly one, also over nothing.
+        """
+
+    async def usage(self, query: UsageQuery, timeout_s: float) -> list[Usage]:
+        """Return what operations used: one for each combination that has an operation, in any
+        order.
+        """
+
+    async def api_calls(self, query: CallsQuery, timeout_s: float) -> Calls:
+        """Return a page of API calls by time and order of storage, descending, and their number
+        in the range.
         """
 
 

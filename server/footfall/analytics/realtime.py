@@ -6,12 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from footfall.accounts.model import Site
 from footfall.analytics.countries import country_name
+from footfall.analytics.days import local_day, utc_text
 from footfall.analytics.model import LiveCounts, LivePage, SourceCount
 from footfall.analytics.ports import LiveState
 from footfall.errors import UnavailableError
@@ -178,17 +177,13 @@ def _countries(counts: Mapping[str, int]) -> tuple[CountryRow, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.count, row.name, row.code)))
 
 
-def _rfc3339(now_ms: int) -> str:
-    return datetime.fromtimestamp(now_ms // 1000, UTC).isoformat()
-
-
 def realtime_snapshot(
     site_id: str, counts: LiveCounts, now_ms: int, window_s: int
 ) -> RealtimeSnapshot:
     """Return the published form of a site's counts at `now_ms`."""
     return RealtimeSnapshot(
         site=site_id,
-        updated_at=_rfc3339(now_ms),
+        updated_at=utc_text(now_ms * 1000),
         window_seconds=window_s,
         total_realtime=counts.active,
         total_pageviews_today=counts.pageviews_today,
@@ -204,7 +199,9 @@ def realtime_snapshot(
 def sources_answer(site_id: str, counts: LiveCounts, now_ms: int) -> SourcesAnswer:
     """Return every source of the live window in the published form."""
     total = sum(item.count for item in counts.sources)
-    return SourcesAnswer(site_id, _rfc3339(now_ms), total, source_rows(counts.sources, total))
+    return SourcesAnswer(
+        site_id, utc_text(now_ms * 1000), total, source_rows(counts.sources, total)
+    )
 
 
 def _system_ms() -> int:
@@ -243,7 +240,7 @@ class RealtimeService:
         counts = await self._counts(site, now_ms)
         made = self._made.get(site.id)
         if made is not None and made[0] is counts:
-            return replace(made[1], updated_at=_rfc3339(now_ms))
+            return replace(made[1], updated_at=utc_text(now_ms * 1000))
         snapshot = realtime_snapshot(site.id, counts, now_ms, self._window_s)
         self._made.pop(site.id, None)
         self._made[site.id] = counts, snapshot
@@ -257,9 +254,8 @@ class RealtimeService:
         return sources_answer(site.id, await self._counts(site, now_ms), now_ms)
 
     async def _counts(self, site: Site, now_ms: int) -> LiveCounts:
-        # Days are counted as everywhere in the service: since the epoch, by the zone's rules.
-        local = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(site.timezone))
-        return await self._live.snapshot(site.id, now_ms, local.toordinal() - 719163)
+        today = local_day(site.timezone, now_ms * 1000)
+        return await self._live.snapshot(site.id, now_ms, today)
 
     async def watch(self, site: Site) -> AsyncIterator[RealtimeSnapshot | None]:
         """Yield the site's snapshot, then a new one when anything but its time has changed, and

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 from footfall.analytics.model import (
@@ -20,8 +19,8 @@ from footfall.analytics.model import (
     Series,
     TimeseriesQuery,
 )
+from footfall.analytics.parameters import echo, refusal, suggest
 from footfall.analytics.ports import EventReader
-from footfall.errors import FieldViolation, InvalidInputError
 
 #: Most buckets that a query may span.
 BUCKETS_MAX = 100_000
@@ -52,7 +51,6 @@ VALUES = ("response_us",)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _WHOLE_SECONDS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _STATUS = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
-_ECHO_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,23 +270,3 @@ def _parse_field(parameter: str, name: str) -> ApiRequestField:
             f"{suggest(name, FIELDS)}",
         )
     return item
-
-
-def suggest(text: str, words: Iterable[str]) -> str:
-    """Return a sentence with the word that was probably meant, or ""."""
-    near = get_close_matches(text[:_ECHO_MAX].lower(), words, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else ""
-
-
-def echo(text: str) -> str:
-    """Return what a caller sent, short enough to say it back."""
-    return repr(text if len(text) <= _ECHO_MAX else text[:_ECHO_MAX] + "…")
-
-
-def refusal(parameter: str, message: str) -> InvalidInputError:
-    """Return the error (INVALID_PARAMETER) about one parameter."""
-    return InvalidInputError(
-        message,
-        metadata={"parameter": parameter},
-        violations=(FieldViolation(parameter, message, "INVALID_PARAMETER"),),
-    )
