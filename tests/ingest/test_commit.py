@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -216,6 +217,67 @@ async def test_drain_commits_what_waits_and_refuses_what_comes(writer: MemoryWri
     assert all(task.done() for task in (first, *tasks)), "answered before drain returns"
     assert len(writer.stored) == 6
     await committer.drain()
+
+
+async def test_batches_of_a_request_are_stored_together_or_not_at_all(
+    writer: MemoryWriter, committer: GroupCommitter
+) -> None:
+    def fail(batches: Sequence[EventBatch]) -> None:
+        if any("poison-0" in batch.columns["url"] for batch in batches):
+            raise ZeroDivisionError
+
+    writer.fail = fail
+    first = await held(writer, committer)
+    names = [("a", "b"), ("c", "poison", "d"), ("e",), ()]
+    tasks = [
+        asyncio.create_task(committer.commit_together([small_batch(name) for name in request]))
+        for request in names
+    ]
+    await asyncio.sleep(0)
+    writer.may_commit.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await first
+    assert isinstance(results[1], FootfallError)
+    assert [[outcome.last_seq for outcome in results[n]] for n in (0, 2, 3)] == [[2, 3], [4], []]  # type: ignore[union-attr]
+    stored = [url for batch in writer.stored for url in batch.columns["url"]]
+    assert stored == ["held-0", "a-0", "b-0", "e-0"]
+    assert (committer.stats.events, committer.stats.failed_requests) == (4, 1)
+    assert committer.stats.queued_events == committer.stats.queued_requests == 0
+
+
+async def test_rest_comes_once_when_nothing_waits(writer: MemoryWriter) -> None:
+    committer = GroupCommitter(writer)
+    committer.start()
+    await until(lambda: writer.rests == [0])
+    await committer.commit(small_batch("a"))
+    await until(lambda: writer.rests == [0, 1])
+    await asyncio.sleep(0.3)
+    assert writer.rests == [0, 1], "nothing has come since"
+    await committer.commit(small_batch("b"))
+    await committer.drain()
+    assert len(writer.threads) == 1, "commits and rests are the writer thread's"
+
+
+async def test_rest_that_fails_does_no_harm(writer: MemoryWriter) -> None:
+    tried = threading.Event()
+
+    def rest() -> None:
+        tried.set()
+        raise RuntimeError
+
+    writer.rest = rest  # type: ignore[method-assign]
+    committer = GroupCommitter(writer)
+    committer.start()
+    assert await asyncio.to_thread(tried.wait, 30)
+    assert (await committer.commit(small_batch("a"))).last_seq == 1
+    await committer.drain()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes from another thread."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - no event: it comes from another thread
+            await asyncio.sleep(0.005)
 
 
 async def test_drain_without_start() -> None:

@@ -72,6 +72,12 @@ class MemoryWriter:
         self.entered = threading.Event()
         self.may_commit = threading.Event()
         self.may_commit.set()
+        #: How many commits there had been each time that there was rest.
+        self.rests: list[int] = []
+
+    def rest(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.rests.append(len(self.commits))
 
     def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
         self.threads.add(threading.get_ident())

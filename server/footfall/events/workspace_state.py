@@ -328,10 +328,10 @@ def _merged(entity: Entity, facts: FromClause) -> Select[Any]:
         .group_by(told[entity.key])
         .subquery("merged")
     )
-    when = grouped.c.first_us
+    when: ColumnElement[Any] = grouped.c.first_us
     if entity.since is not None:
         when = func.coalesce(grouped.c[entity.since], when)
-    derived = {"ts_us": when}
+    derived: dict[str, ColumnElement[Any]] = {"ts_us": when}
     if entity is RUN:
         started, finished = grouped.c.started_us, grouped.c.finished_us
         derived["run_time_us"] = case((finished >= started, finished - started), else_=null())

@@ -13,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 import structlog
 
@@ -21,6 +23,9 @@ from footfall.ingest.model import CommitOutcome, EventBatch, EventTable
 from footfall.ingest.ports import EventWriter, LiveSink
 
 log = structlog.get_logger(__name__)
+
+#: How long nothing must have come before the store is told to rest.
+_IDLE_S: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -43,18 +48,20 @@ class CommitStats:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    batch: EventBatch
-    answer: asyncio.Future[CommitOutcome]
+    batches: Sequence[EventBatch]
+    events: int
+    text_size: int
+    answer: asyncio.Future[Sequence[CommitOutcome]]
 
 
-#: What became of a ticket: an outcome, or why there is none.
-_Verdict = CommitOutcome | Exception
+#: What became of a ticket: an outcome a batch, or why there is none.
+_Verdict = Sequence[CommitOutcome] | Exception
 
 
 class GroupCommitter:
-    """Commits batches in groups and answers each when it is durable.
+    """Commits batches in groups and answers each request when it is durable.
 
-    Belongs to the event loop on which `start` was called; `commit` and `drain` are called there.
+    Belongs to the event loop on which `start` was called, as do all calls.
     """
 
     def __init__(
@@ -101,24 +108,30 @@ class GroupCommitter:
         answer or the committer drains; then nothing of the batch is stored. A caller that is
         cancelled learns nothing: its batch is stored as a whole or not at all.
         """
+        (outcome,) = await self.commit_together((batch,))
+        return outcome
+
+    async def commit_together(self, batches: Sequence[EventBatch]) -> Sequence[CommitOutcome]:
+        """Return what became of each batch of a request; all are stored, or none. See `commit`."""
         if self._draining or self._loop is None:
             raise UnavailableError("The server is shutting down; try again in a moment.")
         stats = self.stats
-        events = len(batch)
+        events = sum(map(len, batches))
+        text_size = sum(batch.text_size for batch in batches)
         if stats.queued_requests and (
             stats.queued_events + events > self._queue_events_max
             or stats.queued_requests >= self._queue_requests_max
-            or self._queued_text + batch.text_size > self._queue_text_max
+            or self._queued_text + text_size > self._queue_text_max
         ):
             stats.refused_requests += 1
             raise OverloadedError(
                 f"{stats.queued_events} events wait to be stored already; try again in a second.",
                 retry_after_s=1,
             )
-        ticket = _Ticket(batch, self._loop.create_future())
+        ticket = _Ticket(batches, events, text_size, self._loop.create_future())
         stats.queued_events += events
         stats.queued_requests += 1
-        self._queued_text += batch.text_size
+        self._queued_text += text_size
         with self._wake:
             self._waiting.append(ticket)
             self._wake.notify()
@@ -134,15 +147,37 @@ class GroupCommitter:
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """Commit groups until drained; the body of the writer thread."""
-        while group := self._take():
+        rested = False
+        while True:
+            if not rested and not self._arrives(_IDLE_S):
+                self._rest()
+                rested = True
+            group = self._take()
+            if not group:
+                return
+            rested = False
             started = time.perf_counter()
-            verdicts = self._commit_group([ticket.batch for ticket in group])
+            verdicts = self._commit_group(group)
             seconds = time.perf_counter() - started
             try:
                 loop.call_soon_threadsafe(self._deliver, group, verdicts, seconds)
             except RuntimeError:
                 # The loop was closed under its callers; the events are stored all the same.
                 log.warning("commit_without_loop", requests=len(group))
+
+    def _arrives(self, timeout_s: float) -> bool:
+        """Wait for a batch, or the end; returns whether there is one before the timeout."""
+        with self._wake:
+            return bool(self._wake.wait_for(lambda: self._waiting or self._draining, timeout_s))
+
+    def _rest(self) -> None:
+        try:
+            self._writer.rest()
+        except UnavailableError:
+            log.debug("no_rest_without_store")
+        except Exception:
+            # Whatever it was can wait longer; commits go on.
+            log.exception("rest_failed")
 
     def _take(self) -> list[_Ticket]:
         """Wait for batches and take as many as one commit may hold; none: drained."""
@@ -152,26 +187,27 @@ class GroupCommitter:
             while not self._waiting and not self._draining:
                 self._wake.wait()
             while self._waiting:
-                batch = self._waiting[0].batch
-                rows += len(batch)
-                text += batch.text_size
+                rows += self._waiting[0].events
+                text += self._waiting[0].text_size
                 if group and (rows > self._commit_rows_max or text > self._commit_text_max):
                     break
                 group.append(self._waiting.popleft())
         return group
 
-    def _commit_group(self, batches: Sequence[EventBatch]) -> list[_Verdict]:
-        """Commit all, or else each by itself, so that one bad batch does not fail the others."""
+    def _commit_group(self, group: Sequence[_Ticket]) -> list[_Verdict]:
+        """Commit all, or else each by itself, so that one bad request does not fail the others."""
+        batches = [batch for ticket in group for batch in ticket.batches]
         try:
-            return list(self._writer.commit(batches))
+            outcomes = iter(self._writer.commit(batches))
+            return [list(islice(outcomes, len(ticket.batches))) for ticket in group]
         except UnavailableError as error:
-            return [error] * len(batches)
+            return [error] * len(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the callers
-            if len(batches) == 1:
-                return [_presentable(error, batches[0])]
+            if len(group) == 1:
+                return [_presentable(error, batches)]
         verdicts: list[_Verdict] = []
-        for batch in batches:
-            verdicts += self._commit_group([batch])
+        for ticket in group:
+            verdicts += self._commit_group([ticket])
         return verdicts
 
     def _deliver(
@@ -183,17 +219,16 @@ class GroupCommitter:
         stats.queued_requests -= len(group)
         committed = False
         for ticket, verdict in zip(group, verdicts, strict=True):
-            batch = ticket.batch
-            stats.queued_events -= len(batch)
-            self._queued_text -= batch.text_size
+            stats.queued_events -= ticket.events
+            self._queued_text -= ticket.text_size
             if isinstance(verdict, Exception):
                 stats.failed_requests += 1
                 if not ticket.answer.done():
                     ticket.answer.set_exception(verdict)
                 continue
             committed = True
-            duplicates = len(verdict.duplicate_rows)
-            stats.events += len(batch) - duplicates
+            duplicates = sum(len(outcome.duplicate_rows) for outcome in verdict)
+            stats.events += ticket.events - duplicates
             stats.duplicates += duplicates
             if not ticket.answer.done():
                 ticket.answer.set_result(verdict)
@@ -201,17 +236,28 @@ class GroupCommitter:
         if self._sink is None:
             return
         for ticket, verdict in zip(group, verdicts, strict=True):
-            if ticket.batch.table is EventTable.WEB_EVENTS and isinstance(verdict, CommitOutcome):
+            if not isinstance(verdict, Exception):
+                self._publish(self._sink, ticket, verdict)
+
+    @staticmethod
+    def _publish(sink: LiveSink, ticket: _Ticket, outcomes: Sequence[CommitOutcome]) -> None:
+        for batch, outcome in zip(ticket.batches, outcomes, strict=True):
+            if batch.table is EventTable.WEB_EVENTS:
                 try:
-                    self._sink.publish(ticket.batch, verdict)
+                    sink.publish(batch, outcome)
                 except Exception:
                     # Live state can be rebuilt; the answer that was given stays true.
                     log.exception("live_publish_failed")
 
 
-def _presentable(error: Exception, batch: EventBatch) -> FootfallError:
+def _presentable(error: Exception, batches: Sequence[EventBatch]) -> FootfallError:
     """Return the error for the caller: a domain error as it is, anything else without its text."""
     if isinstance(error, FootfallError):
         return error
-    log.error("batch_not_stored", table=batch.table.value, rows=len(batch), exc_info=error)
+    log.error(
+        "batch_not_stored",
+        tables=[batch.table.value for batch in batches],
+        rows=sum(map(len, batches)),
+        exc_info=error,
+    )
     return FootfallError("The events could not be stored; nothing of this request was kept.")

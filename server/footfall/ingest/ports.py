@@ -21,6 +21,12 @@ class EventWriter(Protocol):
         can, in a commit without it).
         """
 
+    def rest(self) -> None:
+        """Do what can wait until nothing waits for a commit; never fails.
+
+        Called on the thread of the commits, when there has been none for a while.
+        """
+
 
 class LiveSink(Protocol):
     """Takes committed web events on to live state; never fails and never blocks.

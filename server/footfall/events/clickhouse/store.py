@@ -33,7 +33,7 @@ from sqlalchemy.engine import URL
 
 from footfall.events import statements
 from footfall.events.clickhouse.driver import Driver, EmbeddedDriver, ServerDriver, compile_sql
-from footfall.events.clickhouse.reader import ClickHouseReader
+from footfall.events.clickhouse.workspace import ClickHouseWorkspaceReader
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
@@ -62,7 +62,7 @@ def open_clickhouse(url: URL, *, clock: Clock = time_us) -> ClickHouseStore:
     return ClickHouseStore(kind.connect(url), clock=clock)
 
 
-class ClickHouseStore(ClickHouseReader):
+class ClickHouseStore(ClickHouseWorkspaceReader):
     """An EventStore in a ClickHouse database."""
 
     def __init__(self, driver: Driver, *, clock: Clock = time_us) -> None:
@@ -99,6 +99,9 @@ class ClickHouseStore(ClickHouseReader):
             self._writer.versions.touch_all()
         self._has_written = True
         return self._writer.commit(batches)
+
+    def rest(self) -> None:
+        """See EventWriter.rest: ClickHouse merges by itself."""
 
     def stored(self, lookup: Lookup) -> Bools:
         """See WriterEngine.stored."""

@@ -74,13 +74,14 @@ def execute(
     return connection.execute(sql, parameters)
 
 
-#: Compiling a statement takes as long as running a small one.
-_template = cache(Template.of)
+#: Returns the template of a statement that is built once and run often: compiling it takes as long
+#: as running a small one.
+template_of = cache(Template.of)
 
 
 def fetch(connection: Connection, template: Select[Any], values: Mapping[str, Any]) -> list[Any]:
     """Return the rows of a statement that is built once and run often."""
-    compiled = _template(template)
+    compiled = template_of(template)
     return connection.execute(compiled.sql, compiled.parameters(values)).fetchall()
 
 

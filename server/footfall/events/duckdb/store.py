@@ -37,7 +37,6 @@ from footfall.errors import FootfallError, UnavailableError
 from footfall.events import statements
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.duckdb.engine import DuckDBEngine
-from footfall.events.duckdb.reader import DuckDBReader
 from footfall.events.duckdb.sql import (
     INCOMING,
     Connection,
@@ -48,6 +47,7 @@ from footfall.events.duckdb.sql import (
     last_seq,
     run,
 )
+from footfall.events.duckdb.workspace import DuckDBWorkspaceReader, WorkspaceStates
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
 from footfall.events.rollups import ROLLUPS, SUMS, Rollup
@@ -71,7 +71,7 @@ _migrations: Final = table(
 )
 
 
-class DuckDBStore(DuckDBReader):
+class DuckDBStore(DuckDBWorkspaceReader):
     """An EventStore in a DuckDB file."""
 
     def __init__(
@@ -92,6 +92,7 @@ class DuckDBStore(DuckDBReader):
         # Whether the last commit may have been stored although it failed.
         self._doubtful = False
         self._folded_seq = 0
+        self._states = WorkspaceStates(fold_rows)
         self._checkpoint_after = 0.0
         self._writer = Writer(self, clock)
         try:
@@ -113,8 +114,13 @@ class DuckDBStore(DuckDBReader):
         if self._doubtful:
             self._settle()
         outcomes = self._writer.commit(batches)
+        self._states.note(batches)
         self._tend()
         return outcomes
+
+    def rest(self) -> None:
+        """See EventWriter.rest."""
+        self._tend(idle=True)
 
     def stored(self, lookup: Lookup) -> Bools:
         """See WriterEngine.stored."""
@@ -240,11 +246,13 @@ class DuckDBStore(DuckDBReader):
 
     # Between commits.
 
-    def _tend(self) -> None:
+    def _tend(self, *, idle: bool = False) -> None:
         """Fold and checkpoint when it is time; failures are logged and tried again later."""
         try:
             if self._writer.last_seq - self._folded_seq >= self._fold_rows:
                 self.fold()
+            if self._states.due(idle=idle):
+                self.fold_states()
             if (
                 self._engine.wal_bytes() >= _CHECKPOINT_BYTES
                 and time.monotonic() >= self._checkpoint_after
@@ -271,6 +279,19 @@ class DuckDBStore(DuckDBReader):
                 raise
         self._folded_seq = through_seq
 
+    def fold_states(self) -> None:
+        """Bring the states of runs, documents and triggers up to date; the writer's thread only."""
+        through_seq = self._writer.last_seq
+        with self._engine.cursor() as connection:
+            connection.execute("BEGIN")
+            try:
+                self._states.fold(connection, through_seq)
+                connection.execute("COMMIT")
+            except BaseException:
+                _rollback(connection)
+                raise
+        self._states.folded(through_seq)
+
     # At start.
 
     def _migrate(self, connection: Connection) -> None:
@@ -292,6 +313,7 @@ class DuckDBStore(DuckDBReader):
     def _load(self, connection: Connection) -> None:
         now_us = self._clock()
         self._folded_seq = folded_seq(connection)
+        self._states.load(connection)
         keys: list[tuple[Keys, Int64s]] = []
         for target in TABLES.values():
             found = run(connection, statements.keys_since(target, now_us - WINDOW_US))

@@ -1,0 +1,175 @@
+"""Workspace events in a DuckDB file: folding them into states, and asking both in one snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+from sqlalchemy import BigInteger, Select, column, exists, func, insert, select, table, update
+
+from footfall.analytics.metrics.questions import (
+    Calls,
+    CallsQuery,
+    Tally,
+    TallyQuery,
+    Usage,
+    UsageQuery,
+)
+from footfall.events import metric_statements
+from footfall.events.duckdb.reader import DuckDBReader
+from footfall.events.duckdb.sql import (
+    INCOMING,
+    Connection,
+    fetch,
+    run,
+    snapshot,
+    template_of,
+)
+from footfall.events.metric_statements import LogSearch
+from footfall.events.workspace_state import (
+    ENTITIES,
+    Entity,
+    Standing,
+    changed,
+    has_tail,
+    overtaken,
+)
+from footfall.ingest.model import EventBatch
+
+#: Events that are not folded cost every read something, more than those of the rollups: there are
+#: at most this many of them, and for at most this long while commits go on.
+_FOLD_ROWS: Final = 20_000
+_FOLD_S: Final = 2.0
+
+_folded: Final = table("workspace_folded", column("through_seq", BigInteger))
+_FOLDED_SEQ: Final = select(_folded.c.through_seq)
+_TABLES: Final = frozenset(entity.events.name for entity in ENTITIES)
+
+
+class WorkspaceStates:
+    """What the writer knows of the states: how many events are not in them yet."""
+
+    def __init__(self, fold_rows: int) -> None:
+        self._fold_rows = min(fold_rows, _FOLD_ROWS)
+        self._folded_at = time.monotonic()
+        self._folded_seq = 0
+        #: Events after that; those that had been stored before may be counted, too.
+        self._pending = 0
+
+    def load(self, connection: Connection) -> None:
+        """Take over what the store holds, at start."""
+        self._folded_seq = _folded_seq(connection)
+        for entity in ENTITIES:
+            later = entity.events.c.seq > self._folded_seq
+            counted = select(func.count()).select_from(entity.events).where(later)
+            ((rows,),) = run(connection, counted).fetchall()
+            self._pending += rows
+
+    def note(self, batches: Sequence[EventBatch]) -> None:
+        """Note what a commit was asked to store."""
+        self._pending += sum(len(batch) for batch in batches if batch.table.value in _TABLES)
+
+    def due(self, *, idle: bool) -> bool:
+        """Whether it is time to fold."""
+        late = time.monotonic() - self._folded_at >= _FOLD_S
+        return self._pending >= self._fold_rows or (self._pending > 0 and (late or idle))
+
+    def fold(self, connection: Connection, through_seq: int) -> None:
+        """Bring the states up to an event, in the transaction that is open."""
+        for entity in ENTITIES:
+            _bring_up(connection, entity, {"folded_seq": self._folded_seq})
+        run(connection, update(_folded).values(through_seq=through_seq))
+
+    def folded(self, through_seq: int) -> None:
+        """Note that a fold is committed."""
+        self._folded_seq = through_seq
+        self._folded_at = time.monotonic()
+        self._pending = 0
+
+
+class DuckDBWorkspaceReader(DuckDBReader):
+    """A WorkspaceHistory, too."""
+
+    async def tallies(self, query: TallyQuery, timeout_s: float) -> list[Tally]:
+        """See WorkspaceHistory.tallies."""
+        return await self._engine.read(lambda connection: _tallies(connection, query), timeout_s)
+
+    async def usage(self, query: UsageQuery, timeout_s: float) -> list[Usage]:
+        """See WorkspaceHistory.usage."""
+        statement = metric_statements.usage(query)
+        values = metric_statements.usage_values(query)
+        return await self._engine.read(
+            lambda connection: metric_statements.usages_of(
+                query, fetch(connection, statement, values)
+            ),
+            timeout_s,
+        )
+
+    async def api_calls(self, query: CallsQuery, timeout_s: float) -> Calls:
+        """See WorkspaceHistory.api_calls."""
+        return await self._engine.read(lambda connection: _api_calls(connection, query), timeout_s)
+
+
+def _tallies(connection: Connection, query: TallyQuery) -> list[Tally]:
+    values = metric_statements.tally_values(query)
+    entity = metric_statements.ENTITIES.get(query.source)
+    if entity is None:
+        statement = metric_statements.tallies(query, Standing.EVENTS)
+        return metric_statements.tallies_of(query, fetch(connection, statement, values))
+    with snapshot(connection):
+        values["folded_seq"] = _folded_seq(connection)
+        standing, late = Standing.FOLDED, None
+        if fetch(connection, has_tail(entity, of_workspace=True), values):
+            standing = Standing.TAIL
+            late = _arrow(connection, overtaken(entity, of_workspace=True), values)
+        rows = _run(connection, metric_statements.tallies(query, standing), values, late).fetchall()
+    return metric_statements.tallies_of(query, rows)
+
+
+def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
+    search = LogSearch(query)
+    with snapshot(connection):
+        while search.wide:
+            search.narrow(fetch(connection, metric_statements.log_parts(), search.values))
+        page: list[Any] = []
+        if search.found:
+            page = fetch(connection, metric_statements.log_page(), search.values)
+    return metric_statements.calls_of(search, page)
+
+
+def _bring_up(connection: Connection, entity: Entity, values: Mapping[str, Any]) -> None:
+    """Bring the states of all that has events after `folded_seq` up to date."""
+    if not fetch(connection, has_tail(entity, of_workspace=False), values):
+        return
+    late = _arrow(connection, overtaken(entity, of_workspace=False), values)
+    delta = _run(connection, changed(entity), values, late).to_arrow_table()
+    states = entity.states
+    incoming = table(INCOMING, *(column(name) for name in delta.column_names))
+    same = states.c[entity.key] == incoming.c[entity.key]
+    news = {name: incoming.c[name] for name in delta.column_names if name != entity.key}
+    run(connection, update(states).values(news).where(same), delta)
+    new = select(incoming).where(~exists().where(same)).order_by(incoming.c.ts_us)
+    run(connection, insert(states).from_select(delta.column_names, new), delta)
+
+
+def _arrow(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> pa.Table:
+    compiled = template_of(statement)
+    return connection.execute(compiled.sql, compiled.parameters(values)).to_arrow_table()
+
+
+def _run(
+    connection: Connection,
+    statement: Select[Any],
+    values: Mapping[str, Any],
+    overtaken: pa.Table | None,  # noqa: ARG001 - DuckDB finds it by name in this frame
+) -> Connection:
+    """Run a statement, which may read the table OVERTAKEN."""
+    compiled = template_of(statement)
+    return connection.execute(compiled.sql, compiled.parameters(values))
+
+
+def _folded_seq(connection: Connection) -> int:
+    ((seq,),) = fetch(connection, _FOLDED_SEQ, {})
+    return int(seq)
