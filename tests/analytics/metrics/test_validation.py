@@ -6,7 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from footfall.analytics.metrics.validation import DAY_US, HOUR_US, MetricRequest, parse
+from footfall.analytics.metrics.validation import (
+    DAY_US,
+    HOUR_US,
+    TIME_MAX_US,
+    TIME_MIN_US,
+    MetricRequest,
+    parse,
+)
 from footfall.errors import (
     InvalidInputError,
     InvalidParametersError,
@@ -83,6 +90,15 @@ def test_times_are_read_to_the_microsecond(text: str, moment: int) -> None:
 def test_what_is_no_time_is_told_so(text: str) -> None:
     expected = [("time_start", "invalid datetime format", "value_error.datetime")]
     assert faults(time_start=text) == expected
+
+
+@pytest.mark.parametrize("at_us", [TIME_MIN_US - 1, TIME_MAX_US + 1, 2**63])
+def test_times_as_numbers_have_the_same_bounds(at_us: int) -> None:
+    with pytest.raises(InvalidParametersError, match="time_end: invalid datetime format"):
+        parse(MetricRequest("flow_runs", START, at_us))
+    ends = MetricRequest("flow_runs", TIME_MIN_US, TIME_MAX_US)
+    assert (parse(ends).start_us, parse(ends).end_us) == (TIME_MIN_US, TIME_MAX_US)
+    assert ends == MetricRequest("flow_runs", us(1, 1, 1), us(9999, 12, 31, 23, 59, 59, 999_999))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,10 @@ DAY_US = 24 * HOUR_US
 #: The longest range that is answered with a series.
 SERIES_DAYS_MAX = 10_000
 
+#: Times run from the year 1 to the year 9999.
+TIME_MIN_US = -62_135_596_800_000_000
+TIME_MAX_US = 253_402_300_799_999_999
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _DATETIME = re.compile(
@@ -96,6 +100,8 @@ def _time(name: str, value: str | int | None, faults: list[ParameterFault]) -> i
         faults.append(_fault(name, "field required", "value_error.missing"))
         return 0
     if isinstance(value, int):
+        if not TIME_MIN_US <= value <= TIME_MAX_US:
+            faults.append(_fault(name, "invalid datetime format", "value_error.datetime"))
         return value
     found = _DATETIME.fullmatch(value)
     if found is None:

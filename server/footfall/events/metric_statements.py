@@ -1,0 +1,401 @@
+"""The statements of WorkspaceHistory, built once for each form of question, and the shapes of
+their rows.
+
+They ask the rows that `workspace_state` gives: one a run, a document, an operation, …, so that a
+question reads the columns that it names only, and of those the blocks whose times are in its range.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    distinct,
+    func,
+    literal_column,
+    select,
+)
+
+from footfall.analytics.metrics.questions import (
+    ApiCall,
+    Calls,
+    CallsQuery,
+    Field,
+    Measure,
+    Source,
+    Tally,
+    TallyQuery,
+    Usage,
+    UsageQuery,
+)
+from footfall.events import workspace_state as state
+from footfall.events.dialect import exact_mean, exact_quantile, exact_sum, int_divide
+from footfall.events.workspace_state import Entity, Standing
+
+Row = Sequence[Any]
+
+#: What the statements are asked with, beside the workspace.
+_START: Final = bindparam("start_us", None, BigInteger)
+_END: Final = bindparam("end_us", None, BigInteger)
+_FROM: Final = bindparam("from_us", None, BigInteger)
+_STEP: Final = bindparam("step_us", None, BigInteger)
+_OFFSET: Final = bindparam("skipped", None, BigInteger)
+_ROWS: Final = bindparam("rows_max", None, Integer)
+
+_KEY: Final = "grp"
+_BUCKET: Final = "bucket"
+_NOTHING: Final = literal_column("''", String)
+_ZERO: Final = literal_column("0", Integer)
+
+_DAY_US: Final = 86_400_000_000
+#: A log's range is counted in at most this many parts; parts with more calls than that are counted
+#: in smaller ones.
+_LOG_PARTS: Final = 1_000
+_LOG_SORTED: Final = 20_000
+
+#: The sources whose rows are states that events add up to.
+ENTITIES: Final[Mapping[Source, Entity]] = {
+    Source.RUNS: state.RUN,
+    Source.DOCUMENTS: state.DOCUMENT,
+    Source.TRIGGERS: state.TRIGGER,
+}
+
+
+#: The sources whose rows are events that count as they are.
+_EVENTS: Final[Mapping[Source, Callable[[], FromClause]]] = {
+    Source.OPERATIONS: state.operations,
+    Source.CONVERSATIONS: state.conversations,
+    Source.MESSAGES: state.messages,
+    Source.API_CALLS: state.calls,
+}
+_STATES: Final[Mapping[Source, Callable[[Standing], FromClause]]] = {
+    Source.RUNS: state.runs,
+    Source.DOCUMENTS: state.documents,
+    Source.TRIGGERS: state.triggers,
+}
+
+
+def _rows(source: Source, standing: Standing) -> FromClause:
+    return _STATES[source](standing) if source in _STATES else _EVENTS[source]()
+
+
+# Tallies.
+
+
+def tally_values(query: TallyQuery) -> dict[str, Any]:
+    """Return what the statement of a query takes."""
+    start_us, end_us = query.range_us or (0, 0)
+    step_us = query.bucket_us or 1
+    return {
+        "workspace_id": query.workspace_id,
+        "start_us": start_us,
+        "end_us": end_us,
+        "from_us": start_us // step_us * step_us,
+        "step_us": step_us,
+    }
+
+
+def tallies(query: TallyQuery, standing: Standing) -> Select[Any]:
+    """Return the statement of a query: (group, bucket, measures …), buckets counted from the one
+    that the range begins in.
+    """
+    form = replace(query, workspace_id="", range_us=query.range_us and (0, 0))
+    return _tallies(form, standing)
+
+
+@cache
+def _tallies(form: TallyQuery, standing: Standing) -> Select[Any]:
+    rows = _rows(form.source, standing)
+    measures = [
+        _measure(rows, measure).label(f"m{index}") for index, measure in enumerate(form.measures)
+    ]
+    key: ColumnElement[Any] = _NOTHING if form.group is None else rows.c[form.group.value]
+    bucket: ColumnElement[Any] = _ZERO
+    if form.bucket_us is not None:
+        # Never negative, where engines round differently: the range begins in the first bucket.
+        bucket = int_divide(rows.c.ts_us - _FROM, _STEP)
+    statement = select(key.label(_KEY), bucket.label(_BUCKET), *measures).where(
+        *(_equals(rows, field, value) for field, value in form.where),
+        # Means and quantiles are of what there is; this also spares the engine the other rows.
+        *(rows.c[field.value].is_not(None) for field in _measured(form.measures)),
+    )
+    if form.range_us is not None:
+        statement = statement.where(rows.c.ts_us.between(_START, _END))
+    grouping: list[ColumnElement[Any]] = [
+        literal_column(name)
+        for name, used in ((_KEY, form.group is not None), (_BUCKET, form.bucket_us is not None))
+        if used
+    ]
+    return statement.group_by(*grouping) if grouping else statement
+
+
+def tallies_of(query: TallyQuery, rows: Iterable[Row]) -> list[Tally]:
+    """Return the rows of a query's statement as values."""
+    first_us: int = tally_values(query)["from_us"]
+    step_us = query.bucket_us or 0
+    return [
+        Tally(
+            key,
+            first_us + bucket * step_us if step_us else 0,
+            # Engines disagree about the mean of nothing.
+            tuple(None if isinstance(v, float) and math.isnan(v) else v for v in values),
+        )
+        for key, bucket, *values in rows
+    ]
+
+
+def _measured(measures: Iterable[Measure]) -> set[Field]:
+    """Return the fields that rows need to have a value in; all measures are of the same ones."""
+    return {
+        measure.field
+        for measure in measures
+        if measure.function in {"mean", "quantile"} and measure.field is not None
+    }
+
+
+def _measure(rows: FromClause, measure: Measure) -> ColumnElement[Any]:
+    if measure.field is None:
+        counted = None if measure.only is None else case((_equals(rows, *measure.only), 1))
+        return func.count() if counted is None else func.count(counted)
+    column = rows.c[measure.field.value]
+    of_column: Mapping[str, Callable[[], ColumnElement[Any]]] = {
+        "distinct": lambda: func.count(distinct(case((column != "", column)))),
+        "sum": lambda: func.coalesce(exact_sum(column), 0),
+        "mean": lambda: exact_mean(column),
+        "max": lambda: func.max(column),
+        "quantile": lambda: exact_quantile(column, measure.percent),
+    }
+    return of_column[measure.function]()
+
+
+def _equals(rows: FromClause, field: Field, value: str) -> ColumnElement[bool]:
+    if field is Field.ENABLED:
+        return rows.c.enabled == int(value == "true")
+    return rows.c[field.value] == value
+
+
+# What operations used and cost.
+
+
+def usage_values(query: UsageQuery) -> dict[str, Any]:
+    """Return what the statement of a query takes."""
+    start_us, end_us = query.range_us
+    values: dict[str, Any] = {
+        "workspace_id": query.workspace_id,
+        "start_us": start_us,
+        "end_us": end_us,
+    }
+    if query.splits is not None:
+        for name, splits in (
+            ("size", query.splits.input_tokens),
+            ("day", query.splits.days),
+            ("time", query.splits.times_us),
+        ):
+            values |= {f"{name}_{index}": value for index, value in enumerate(splits)}
+    return values
+
+
+def usage(query: UsageQuery) -> Select[Any]:
+    """Return the statement of a query: what a Usage is made of."""
+    if query.splits is None:
+        return _costs(query.group, query.naming)
+    splits = query.splits
+    counts = (len(splits.input_tokens), len(splits.days), len(splits.times_us))
+    return _usage(query.group, query.naming, counts)
+
+
+@cache
+def _costs(group: Field | None, naming: Field | None) -> Select[Any]:
+    """Return (key, tokens, cost, cost for caches, operations without a cost)."""
+    rows = state.operations()
+    key: ColumnElement[Any] = _NOTHING if group is None else rows.c[group.value]
+    statement = select(
+        key.label(_KEY),
+        func.coalesce(exact_sum(rows.c.tokens), 0),
+        func.coalesce(exact_sum(rows.c.cost_pd), 0),
+        func.coalesce(exact_sum(rows.c.cache_cost_pd), 0),
+        func.count() - func.count(rows.c.cost_pd),
+    ).where(*_in_range(rows, naming))
+    if group is None:
+        return statement.having(func.count() > 0)
+    return statement.group_by(literal_column(_KEY))
+
+
+@cache
+def _usage(group: Field | None, naming: Field | None, splits: tuple[int, int, int]) -> Select[Any]:
+    rows = state.operations()
+    column = rows.c
+    unpriced = column.cost_pd.is_(None)
+    key: ColumnElement[Any] = _NOTHING if group is None else column[group.value]
+    sizes, days, times = splits
+    day = int_divide(column.ts_us, _DAY_US)
+    keys = {
+        _KEY: key,
+        "of_provider": case((unpriced, column.provider), else_=""),
+        "of_model": case((unpriced, column.model), else_=""),
+        "size": _section("size", sizes, column.input_tokens, above=True, only=unpriced),
+        "day": _section("day", days, day, only=unpriced),
+        "time": _section("time", times, column.ts_us - day * _DAY_US, only=unpriced),
+    }
+    fresh = func.greatest(
+        column.input_tokens - column.cache_read_tokens - column.cache_write_tokens, 0
+    )
+    sums = (
+        fresh,
+        column.cache_read_tokens,
+        column.cache_write_tokens,
+        column.output_tokens,
+        func.least(column.reasoning_tokens, column.output_tokens),
+    )
+    return (
+        select(
+            *(value.label(name) for name, value in keys.items()),
+            exact_sum(column.tokens),
+            func.count(case((and_(column.cost_pd.is_not(None), column.cached == 0), 1))),
+            func.coalesce(exact_sum(column.cost_pd), 0),
+            exact_sum(column.cache_cost_pd),
+            func.count() - func.count(column.cost_pd),
+            *(exact_sum(case((unpriced, value), else_=0)) for value in sums),
+        )
+        .where(*_in_range(rows, naming))
+        .group_by(*(literal_column(name) for name in keys))
+    )
+
+
+def usages_of(query: UsageQuery, rows: Iterable[Row]) -> list[Usage]:
+    """Return the rows of a query's statement as values."""
+    if query.splits is not None:
+        return [Usage(*row) for row in rows]
+    return [
+        Usage(key, "", "", 0, 0, 0, tokens, 0, cost, cache_cost, unpriced, 0, 0, 0, 0, 0)
+        for key, tokens, cost, cache_cost, unpriced in rows
+    ]
+
+
+def _in_range(rows: FromClause, naming: Field | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [rows.c.ts_us.between(_START, _END)]
+    if naming is not None:
+        conditions.append(rows.c[naming.value] != "")
+    return conditions
+
+
+def _section(
+    name: str,
+    splits: int,
+    value: ColumnElement[Any],
+    *,
+    above: bool = False,
+    only: ColumnElement[bool],
+) -> ColumnElement[Any]:
+    """Return how many of the splits a value has reached, or is above."""
+    if not splits:
+        return _ZERO
+    parameters = [bindparam(f"{name}_{index}", None, BigInteger) for index in range(splits)]
+    below = (value <= at if above else value < at for at in parameters)
+    return case(
+        (~only, _ZERO),
+        *((condition, literal_column(str(index))) for index, condition in enumerate(below)),
+        else_=literal_column(str(splits)),
+    )
+
+
+# The log of API calls.
+
+
+class LogSearch:
+    """Finds the time in which a page of the log lies, so that only the calls there are sorted and
+    every page costs the same.
+
+    Counting a column of times by parts of the range is fast. The parts in which the page begins and
+    ends are counted again, in smaller ones, as long as they hold many calls.
+    """
+
+    def __init__(self, query: CallsQuery) -> None:
+        start_us, end_us = query.range_us
+        #: What `log_parts` and `log_page` take.
+        self.values: dict[str, Any] = {
+            "workspace_id": query.workspace_id,
+            "start_us": start_us,
+            "end_us": end_us,
+            "step_us": (end_us - start_us) // _LOG_PARTS + 1,
+            "skipped": query.offset,
+            "rows_max": query.rows_max,
+        }
+        #: Calls in the whole range; None until they have been counted.
+        self.total: int | None = None
+        self.wide = True
+
+    @property
+    def found(self) -> bool:
+        """Whether the page has a call."""
+        return self.total is not None and self.values["skipped"] < self.total
+
+    def narrow(self, parts: Iterable[Row]) -> None:
+        """Take the rows of `log_parts`, and look for the page in fewer of its parts."""
+        values = self.values
+        counted = sorted(((int(part), int(calls)) for part, calls in parts), reverse=True)
+        if self.total is None:
+            self.total = sum(calls for _, calls in counted)
+        skipped, last = values["skipped"], values["skipped"] + values["rows_max"]
+        before = reached = 0
+        within: list[int] = []
+        for part, calls in counted:
+            reached += calls
+            if reached <= skipped:
+                before = reached
+                continue
+            within.append(part)
+            if reached >= last:
+                break
+        if not within:
+            self.wide = False
+            return
+        start_us, step_us = values["start_us"], values["step_us"]
+        newest_us = start_us + (within[0] + 1) * step_us - 1
+        values["end_us"] = min(newest_us, values["end_us"])
+        values["start_us"] = start_us + within[-1] * step_us
+        values["step_us"] = (values["end_us"] - values["start_us"]) // _LOG_PARTS + 1
+        values["skipped"] = skipped - before
+        self.wide = reached - before > _LOG_SORTED and values["step_us"] < step_us
+
+
+@cache
+def log_parts() -> Select[Any]:
+    """Return the statement that counts calls by parts of a range: (part, calls)."""
+    rows = state.calls()
+    part = int_divide(rows.c.ts_us - _START, _STEP)
+    columns: list[ColumnElement[Any]] = [part.label(_BUCKET), func.count()]
+    return (
+        select(*columns).where(rows.c.ts_us.between(_START, _END)).group_by(literal_column(_BUCKET))
+    )
+
+
+@cache
+def log_page() -> Select[Any]:
+    """Return the statement of a page's calls, newest first."""
+    rows = state.calls()
+    return (
+        select(rows.c.endpoint, rows.c.method, rows.c.status, rows.c.duration_us)
+        .where(rows.c.ts_us.between(_START, _END))
+        .order_by(rows.c.ts_us.desc(), rows.c.seq.desc())
+        .limit(_ROWS)
+        .offset(_OFFSET)
+    )
+
+
+def calls_of(search: LogSearch, rows: Iterable[Row]) -> Calls:
+    """Return the rows of `log_page` as values."""
+    return Calls(search.total or 0, [ApiCall(*row) for row in rows])
