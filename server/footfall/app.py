@@ -29,7 +29,12 @@ from footfall.accounts.salts import SaltCache
 from footfall.accounts.service import Authenticator
 from footfall.accounts.sessions import Sessions
 from footfall.accounts.sql import open_account_store
+from footfall.analytics.cached_history import CachedHistory
+from footfall.analytics.charts import ChartsService
+from footfall.analytics.engagement import EngagementService
 from footfall.analytics.export import ExportService
+from footfall.analytics.overview import OverviewService
+from footfall.analytics.pace import PaceService
 from footfall.analytics.realtime import RealtimeService
 from footfall.analytics.shared_reads import SharedReads
 from footfall.analytics.timeseries import TimeseriesService
@@ -41,6 +46,7 @@ from footfall.ingest.enrich.useragent import warm_up
 from footfall.ingest.ports import GeoSource, LiveSink
 from footfall.ingest.service import IngestService
 from footfall.lifecycle import Background, Deferred
+from footfall.live.cache import RedisCache
 from footfall.live.connection import RedisConnection
 from footfall.live.limiter import RedisRateLimiter
 from footfall.live.pump import LivePump
@@ -49,11 +55,13 @@ from footfall.live.state import LiveStateStore
 from footfall.rpc.access import Access
 from footfall.rpc.accounts import AccountsServicer
 from footfall.rpc.chain import build_chain
+from footfall.rpc.charts import ChartsServicer
 from footfall.rpc.export import ExportServicer
 from footfall.rpc.health import Health
 from footfall.rpc.ingest import IngestServicer
 from footfall.rpc.limits import RateLimit
 from footfall.rpc.metrics import Metrics
+from footfall.rpc.pace import PaceServicer
 from footfall.rpc.peers import Peers, parse_networks
 from footfall.rpc.realtime import RealtimeServicer
 from footfall.rpc.server import RpcServer
@@ -72,6 +80,8 @@ _NEEDS = {
     "TimeseriesService": ("events",),
     "ExportService": ("events",),
     "RealtimeService": ("redis",),
+    "ChartsService": ("events",),
+    "PaceService": ("events",),
     "AccountsService": ("accounts",),
     "SessionService": ("accounts", "redis"),
 }
@@ -221,6 +231,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         _publish(metrics, committer, health)
         draining = asyncio.Event()
         realtime = RealtimeService(SharedReads(live), settings.live_window_s)
+        history = CachedHistory(events, _cache(redis, settings))
         salts = SaltCache(accounts)
         ingest = IngestService(committer, salts, geo)
         server = RpcServer(
@@ -229,6 +240,10 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "TimeseriesService": TimeseriesServicer(TimeseriesService(events)),
                 "ExportService": ExportServicer(ExportService(events)),
                 "RealtimeService": RealtimeServicer(realtime, draining),
+                "ChartsService": ChartsServicer(
+                    OverviewService(history), ChartsService(history), EngagementService(history)
+                ),
+                "PaceService": PaceServicer(PaceService(history)),
                 "AccountsService": administration,
                 "SessionService": SessionServicer(sessions),
             },
@@ -298,6 +313,10 @@ def _callers(
     sessions = Sessions(accounts, RedisSessionStore(redis))
     stack.callback(sessions.close)
     return authenticator, sessions
+
+
+def _cache(redis: RedisConnection, settings: Settings) -> RedisCache | None:
+    return RedisCache(redis, settings.cache_s) if settings.cache_s > 0 else None
 
 
 def _health(events: EventStore, accounts: AccountStore, redis: RedisConnection) -> Health:

@@ -56,6 +56,12 @@ class Settings:
     live_window_s: int = setting(
         "FOOTFALL_LIVE_WINDOW_SECONDS", 300, "Length of the live window, in seconds."
     )
+    cache_s: int = setting(
+        "FOOTFALL_CACHE_S",
+        60,
+        "How long what was read of a site's history is kept in Redis for the same question, in "
+        "seconds; 0: not at all. It is never older than the last event.",
+    )
     trusted_proxies: str = setting(
         "FOOTFALL_TRUSTED_PROXIES",
         "",

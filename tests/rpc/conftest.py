@@ -25,8 +25,10 @@ from footfall.app import Running, running
 from footfall.settings import Settings
 from footfall.v1 import (
     accounts_pb2_grpc,
+    charts_pb2_grpc,
     export_pb2_grpc,
     ingest_pb2_grpc,
+    pace_pb2_grpc,
     realtime_pb2_grpc,
     sessions_pb2,
     sessions_pb2_grpc,
@@ -138,6 +140,8 @@ class Service:
         self.timeseries: Any = timeseries_pb2_grpc.TimeseriesServiceStub(self.channel)
         self.export: Any = export_pb2_grpc.ExportServiceStub(self.channel)
         self.realtime: Any = realtime_pb2_grpc.RealtimeServiceStub(self.channel)
+        self.charts: Any = charts_pb2_grpc.ChartsServiceStub(self.channel)
+        self.pace: Any = pace_pb2_grpc.PaceServiceStub(self.channel)
         self.accounts: Any = accounts_pb2_grpc.AccountsServiceStub(self.channel)
         self.sessions: Any = sessions_pb2_grpc.SessionServiceStub(self.channel)
         self.account = self.manager.create_account(f"account-{next(_names)}", "free").id

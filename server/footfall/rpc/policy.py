@@ -12,7 +12,7 @@ from footfall.accounts.model import ApplicationAccess, Scope
 class Allowance(Enum):
     """The rate limits."""
 
-    #: The site's requests a minute, shared by all publisher realtime methods and callers.
+    #: The site's requests a minute, shared by all methods that read its figures and all callers.
     SITE = auto()
     #: The application's reads in ten seconds.
     APPLICATION_READS = auto()
@@ -110,6 +110,10 @@ POLICIES: Mapping[str, Policy] = {
     "RealtimeService/GetSources": _SITE_READ,
     "RealtimeService/WatchRealtime": _SITE_READ,
     "RealtimeService/StreamRealtime": _SITE_READ,
+    "ChartsService/GetOverview": _SITE_READ,
+    "ChartsService/GetCharts": _SITE_READ,
+    "ChartsService/GetEngagement": _SITE_READ,
+    "PaceService/GetPace": _SITE_READ,
     "AccountsService/CreateApplication": _ACCOUNT_ADMIN,
     "AccountsService/CreateKey": _ACCOUNT_ADMIN,
     "AccountsService/ListKeys": _ACCOUNT_ADMIN,

@@ -13,8 +13,10 @@ from footfall.rpc.call import Method
 from footfall.rpc.policy import POLICIES
 from footfall.v1 import (
     accounts_pb2,
+    charts_pb2,
     export_pb2,
     ingest_pb2,
+    pace_pb2,
     realtime_pb2,
     sessions_pb2,
     timeseries_pb2,
@@ -27,8 +29,10 @@ DESCRIPTORS: Mapping[str, ServiceDescriptor] = {
     name: descriptor
     for file in (
         accounts_pb2,
+        charts_pb2,
         export_pb2,
         ingest_pb2,
+        pace_pb2,
         realtime_pb2,
         sessions_pb2,
         timeseries_pb2,

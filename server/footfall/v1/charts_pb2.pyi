@@ -171,10 +171,13 @@ class GetChartsRequest(_message.Message):
     """The site's id."""
     preset: _builtins.str
     """`today`, `yesterday`, `last7`, `last14`, `last30`, `last90` (today included), `this_month` (up to today), `last_month`,
-    or `custom`. Default: `last30`.
+    or `custom`. Default: `last30`. A preset that leaves the site's history is clamped to it; one that lies wholly before
+    it keeps its days, which are zero.
     """
     start: _builtins.str
-    """First day of a custom range, YYYY-MM-DD. A range that leaves the site's history is clamped to it."""
+    """First day of a custom range, YYYY-MM-DD; not read with another preset. A range that leaves the site's history is clamped to
+    it, and one that lies wholly outside to the nearest day.
+    """
     end: _builtins.str
     """Last day of a custom range, included."""
     limit: _builtins.str
@@ -295,7 +298,7 @@ class ChartsSummary(_message.Message):
     total_pageviews: _builtins.float
     total_visits: _builtins.float
     pages_per_visitor: _builtins.float
-    """Page views a visit, to one decimal; 0 without visits."""
+    """Page views a visit, to one decimal, halves rounded up; 0 without visits."""
     def __init__(
         self,
         *,

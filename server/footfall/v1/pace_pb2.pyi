@@ -41,6 +41,10 @@ Global___GetPaceRequest: _TypeAlias = GetPaceRequest  # noqa: Y015
 
 @_typing.final
 class PaceToday(_message.Message):
+    """All that is counted of the local day, as in charts and live snapshots. What a client's clock put later today than it is
+    counts in the running slot.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGEVIEWS_FIELD_NUMBER: _builtins.int
@@ -76,7 +80,9 @@ class PaceYesterday(_message.Message):
     pageviews: _builtins.int
     visits: _builtins.int
     pageviews_same_time: _builtins.int
-    """Page views up to the same local time of day as now."""
+    """Page views before yesterday's clock first showed now's time of day, to the microsecond, or a later one. A time that clocks
+    skipped yesterday is taken for the moment of the skip, one that they showed twice for the first.
+    """
     visits_same_time: _builtins.int
     def __init__(
         self,
@@ -97,7 +103,9 @@ Global___PaceYesterday: _TypeAlias = PaceYesterday  # noqa: Y015
 
 @_typing.final
 class PaceChange(_message.Message):
-    """Change of today against yesterday's `_same_time` figure, in percent to one decimal; null if that is 0."""
+    """Change of today against yesterday's `_same_time` figure, in percent to one decimal, halves away from zero;
+    null if that is 0.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -163,7 +171,7 @@ class PacePoint(_message.Message):
     pageviews: _builtins.int
     visits: _builtins.int
     cumulative_pageviews: _builtins.int
-    """Since local midnight, this slot included."""
+    """Since the local day began, this slot included."""
     cumulative_visits: _builtins.int
     def __init__(
         self,
@@ -194,7 +202,7 @@ class PaceCurves(_message.Message):
 
     @_builtins.property
     def yesterday(self) -> _containers.RepeatedCompositeFieldContainer[Global___PacePoint]:
-        """The whole day: 96 slots, 92 or 100 when clocks change."""
+        """The whole day: 96 slots; 92 or 100 when clocks change by an hour, 94 or 98 by half of one."""
 
     def __init__(
         self,
