@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from footfall.accounts.model import Scope
 from footfall.accounts.sql import open_account_store
 from footfall.accounts.sql.engine import make_engine
-from footfall.accounts.sql.migrate import VERSION_TABLE
+from footfall.accounts.sql.migrate import _DIRECTORY, VERSION_TABLE
 from footfall.accounts.sql.models import Base
 from footfall.errors import UnavailableError
 
 OPEN = """
 import sys
+from footfall.accounts.model import Scope
 from footfall.accounts.sql import open_account_store
 print("ready", flush=True)
 sys.stdin.readline()
@@ -83,6 +88,31 @@ def test_plan_that_an_operator_changed_stays_changed(url: str, engine: Engine) -
     store.create_account("News", "free")
     site = store.create_site("News", "a.example", "UTC", public=False)
     assert site.plan.site_requests_per_minute == 77
+    store.close()
+
+
+def test_keys_and_plans_of_an_earlier_schema_go_on(url: str, engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_DIRECTORY))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(text("INSERT INTO accounts VALUES ('news', 'News', 'pro', 1)"))
+        connection.execute(
+            text(
+                "INSERT INTO api_keys VALUES"
+                " ('key', 'news', :digest, 'nm', :no, :no, :yes, 'nm_abcd', 1, NULL, NULL)"
+            ),
+            {"digest": b"1" * 32, "yes": True, "no": False},
+        )
+    engine.dispose()
+    store = open_account_store(url)
+    key = store.find_key(b"1" * 32)
+    assert key is not None
+    assert (key.id, key.scopes, key.last_used_at) == ("key", {Scope.ADMIN}, None)
+    store.rotate_key("News", key.id, b"2" * 32, hint="nm_efgh", overlap_until=time.time() + 60)
+    assert store.find_key(b"2" * 32) == store.find_key(b"1" * 32)
+    assert {plan.workspace_requests_per_second for plan in store.list_plans()} == {5}
     store.close()
 
 
