@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
+from operator import attrgetter
 
 import orjson
 
@@ -22,6 +23,10 @@ from footfall.errors import DeadlineError
 FORM = 1
 #: Longest time that a read may take which several callers wait for, in seconds.
 READ_TIMEOUT_S = 30.0
+
+# `astuple` copies each value, which takes ten times as long.
+_day_values = attrgetter(*(field.name for field in fields(DayCount)))
+_page_values = attrgetter(*(field.name for field in fields(PageCount)))
 
 
 class CachedHistory:
@@ -103,8 +108,8 @@ def encode(history: History) -> bytes:
     return orjson.dumps(
         [
             history.first_day,
-            [astuple(day) for day in history.days],
-            [astuple(page) for page in history.pages],
+            [_day_values(day) for day in history.days],
+            [_page_values(page) for page in history.pages],
         ]
     )
 

@@ -75,6 +75,12 @@ def day_slots(timezone: str, day: int) -> tuple[int, ...]:
     )
 
 
+@lru_cache(maxsize=1024)
+def slot_texts(timezone: str, day: int) -> tuple[str, ...]:
+    """Return the starts of `day_slots` in RFC 3339, with the offset that the zone has then."""
+    return tuple(local_time(timezone, start).isoformat() for start in day_slots(timezone, day))
+
+
 def first_instant(timezone: str, day: int, time_of_day: time) -> int:
     """Return when the zone's clock, on that day, first shows a time of day or a later one.
 

@@ -8,7 +8,7 @@ curve ends with today's total.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -21,6 +21,7 @@ from footfall.analytics.days import (
     first_instant,
     local_day,
     local_time,
+    slot_texts,
     system_us,
     utc_text,
 )
@@ -115,7 +116,6 @@ def build(site: Site, query: PaceQuery, now_us: int, counts: PaceCounts) -> Pace
     today, yesterday = query.local_day, query.local_day - 1
     of_today = [slot for slot in counts.slots if slot.local_day == today]
     of_yesterday = [slot for slot in counts.slots if slot.local_day == yesterday]
-    begun = [start for start in day_slots(site.timezone, today) if start <= now_us]
     return PaceAnswer(
         site=site.id,
         updated_at=utc_text(now_us),
@@ -126,8 +126,8 @@ def build(site: Site, query: PaceQuery, now_us: int, counts: PaceCounts) -> Pace
         today=total(of_today),
         yesterday=total(of_yesterday),
         same_time=Counts(counts.pageviews_before, counts.visits_before),
-        curve_today=_curve(site.timezone, begun, of_today),
-        curve_yesterday=_curve(site.timezone, day_slots(site.timezone, yesterday), of_yesterday),
+        curve_today=_curve(site.timezone, today, of_today, now_us),
+        curve_yesterday=_curve(site.timezone, yesterday, of_yesterday, now_us),
     )
 
 
@@ -140,17 +140,19 @@ def _projection(now: int, before: int, whole_day: int) -> int | None:
 
 
 def _curve(
-    timezone: str, starts: Sequence[int], slots: Sequence[SlotCount]
+    timezone: str, day: int, slots: Iterable[SlotCount], now_us: int
 ) -> tuple[PacePoint, ...]:
-    """Return a point a start. Counts of other quarters of the day belong to the nearest before:
-    those ahead of the clock, and those of days that were another zone's when they were counted.
+    """Return a point for each quarter of the day that has begun. Counts of other quarters belong
+    to the nearest before: those ahead of the clock, and those of days that were another zone's
+    when they were counted.
     """
-    pageviews, visits = [0] * len(starts), [0] * len(starts)
-    for slot in slots if starts else ():
-        place = max(bisect_right(starts, slot.slot_us) - 1, 0)
+    starts = day_slots(timezone, day)
+    begun = bisect_right(starts, now_us)
+    pageviews, visits = [0] * begun, [0] * begun
+    for slot in slots if begun else ():
+        place = max(bisect_right(starts, slot.slot_us, hi=begun) - 1, 0)
         pageviews[place] += slot.pageviews
         visits[place] += slot.visits
     each = map(Counts, pageviews, visits)
     summed = map(Counts, accumulate(pageviews), accumulate(visits))
-    times = (local_time(timezone, start).isoformat() for start in starts)
-    return tuple(map(PacePoint, times, each, summed))
+    return tuple(map(PacePoint, slot_texts(timezone, day), each, summed))
