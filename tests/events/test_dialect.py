@@ -13,7 +13,7 @@ from footfall.analytics.model import (
 )
 from footfall.events import EventStore, statements
 from footfall.events.clickhouse.driver import compile_sql as for_clickhouse
-from footfall.events.dialect import exact_mean, exact_quantile, exact_sum, int_divide
+from footfall.events.dialect import exact_mean, exact_quantile, exact_sum, int_divide, shift_right
 from footfall.events.duckdb.sql import compile_sql as for_duckdb
 from tests.events.traffic import query
 
@@ -21,6 +21,7 @@ X = column("x")
 
 GOLDEN = [
     (int_divide(X, 60), "((x) // 60)", "intDiv(`x`, 60)", [0, 0, 1, 2]),
+    (shift_right(X, 4), "((x) >> 4)", "bitShiftRight(`x`, 4)", [0, 3, 3, 7]),
     (exact_sum(X), "sum(x)", "sum(toInt128(`x`))", [240]),
     (exact_mean(X), "avg(x)", "(toFloat64(sum(toInt128(`x`))) / count())", [60.0]),
     (

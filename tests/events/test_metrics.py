@@ -13,7 +13,7 @@ from footfall.analytics.metrics.documents import document
 from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.metrics.service import MetricsService
 from footfall.analytics.metrics.validation import MetricRequest
-from footfall.events import EventStore
+from footfall.events import EventStore, metric_statements
 from tests.events.conftest import Engine
 from tests.events.metrics_recount import Recount, ordered
 from tests.events.workspaces import DAY, END, HOUR, SECOND, START, batches, month
@@ -84,7 +84,11 @@ def expected_warnings(recount: Recount, metric: str) -> list[str]:
     return recount.warnings(operations)
 
 
-async def test_pages_of_the_log_are_the_whole_log(filled: EventStore) -> None:
+@pytest.mark.parametrize("sorted_max", [3, 20_000], ids=["searched", "sorted at once"])
+async def test_pages_of_the_log_are_the_whole_log(
+    filled: EventStore, monkeypatch: pytest.MonkeyPatch, sorted_max: int
+) -> None:
+    monkeypatch.setattr(metric_statements, "_LOG_SORTED", sorted_max)
     recount = RECOUNTS["month"]
     for size in (1, 7, 200):
         for page in (1, 2, 5, 10_000, 2**62):

@@ -27,6 +27,14 @@ class int_divide(FunctionElement[int]):  # noqa: N801 - functions have lower-cas
     name = "int_divide"
 
 
+class shift_right(FunctionElement[int]):  # noqa: N801
+    """`shift_right(a, bits)`: a without its last bits, for integers a >= 0; a fast division."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "shift_right"
+
+
 class exact_sum(FunctionElement[int]):  # noqa: N801
     """`exact_sum(x)`: the sum of integers in 128 bits, so that it cannot overflow."""
 
@@ -90,6 +98,18 @@ def _int_divide_duckdb(element: int_divide, compiler: SQLCompiler, **kw: Any) ->
 def _int_divide_clickhouse(element: int_divide, compiler: SQLCompiler, **kw: Any) -> str:
     a, b = _arguments(element, compiler, **kw)
     return f"intDiv({a}, {b})"
+
+
+@compiles(shift_right, DUCKDB)
+def _shift_right_duckdb(element: shift_right, compiler: SQLCompiler, **kw: Any) -> str:
+    a, bits = _arguments(element, compiler, **kw)
+    return f"(({a}) >> {bits})"
+
+
+@compiles(shift_right, CLICKHOUSE)
+def _shift_right_clickhouse(element: shift_right, compiler: SQLCompiler, **kw: Any) -> str:
+    a, bits = _arguments(element, compiler, **kw)
+    return f"bitShiftRight({a}, {bits})"
 
 
 @compiles(exact_sum, DUCKDB)

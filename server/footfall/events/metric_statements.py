@@ -42,7 +42,13 @@ from footfall.analytics.metrics.questions import (
     UsageQuery,
 )
 from footfall.events import workspace_state as state
-from footfall.events.dialect import exact_mean, exact_quantile, exact_sum, int_divide
+from footfall.events.dialect import (
+    exact_mean,
+    exact_quantile,
+    exact_sum,
+    int_divide,
+    shift_right,
+)
 from footfall.events.workspace_state import Entity, Standing
 
 Row = Sequence[Any]
@@ -52,6 +58,7 @@ _START: Final = bindparam("start_us", None, BigInteger)
 _END: Final = bindparam("end_us", None, BigInteger)
 _FROM: Final = bindparam("from_us", None, BigInteger)
 _STEP: Final = bindparam("step_us", None, BigInteger)
+_PART_BITS: Final = bindparam("part_bits", None, BigInteger)
 _OFFSET: Final = bindparam("skipped", None, BigInteger)
 _ROWS: Final = bindparam("rows_max", None, Integer)
 
@@ -61,9 +68,9 @@ _NOTHING: Final = literal_column("''", String)
 _ZERO: Final = literal_column("0", Integer)
 
 _DAY_US: Final = 86_400_000_000
-#: A log's range is counted in at most this many parts; parts with more calls than that are counted
-#: in smaller ones.
-_LOG_PARTS: Final = 1_000
+#: A log's range is counted in at most two to the power of this many parts; parts with more calls
+#: than that are counted in smaller ones.
+_LOG_PARTS_BITS: Final = 9
 _LOG_SORTED: Final = 20_000
 
 #: The sources whose rows are states that events add up to.
@@ -211,14 +218,14 @@ def usage_values(query: UsageQuery) -> dict[str, Any]:
 def usage(query: UsageQuery) -> Select[Any]:
     """Return the statement of a query: what a Usage is made of."""
     if query.splits is None:
-        return _costs(query.group, query.naming)
+        return _costs(query.group, query.naming, caches=query.caches)
     splits = query.splits
     counts = (len(splits.input_tokens), len(splits.days), len(splits.times_us))
     return _usage(query.group, query.naming, counts)
 
 
 @cache
-def _costs(group: Field | None, naming: Field | None) -> Select[Any]:
+def _costs(group: Field | None, naming: Field | None, *, caches: bool) -> Select[Any]:
     """Return (key, tokens, cost, cost for caches, operations without a cost)."""
     rows = state.operations()
     key: ColumnElement[Any] = _NOTHING if group is None else rows.c[group.value]
@@ -226,7 +233,7 @@ def _costs(group: Field | None, naming: Field | None) -> Select[Any]:
         key.label(_KEY),
         func.coalesce(exact_sum(rows.c.tokens), 0),
         func.coalesce(exact_sum(rows.c.cost_pd), 0),
-        func.coalesce(exact_sum(rows.c.cache_cost_pd), 0),
+        func.coalesce(exact_sum(rows.c.cache_cost_pd), 0) if caches else _ZERO,
         func.count() - func.count(rows.c.cost_pd),
     ).where(*_in_range(rows, naming))
     if group is None:
@@ -330,7 +337,7 @@ class LogSearch:
             "workspace_id": query.workspace_id,
             "start_us": start_us,
             "end_us": end_us,
-            "step_us": (end_us - start_us) // _LOG_PARTS + 1,
+            "part_bits": _part_bits(start_us, end_us),
             "skipped": query.offset,
             "rows_max": query.rows_max,
         }
@@ -363,20 +370,26 @@ class LogSearch:
         if not within:
             self.wide = False
             return
-        start_us, step_us = values["start_us"], values["step_us"]
-        newest_us = start_us + (within[0] + 1) * step_us - 1
+        start_us, bits = values["start_us"], values["part_bits"]
+        newest_us = start_us + ((within[0] + 1) << bits) - 1
         values["end_us"] = min(newest_us, values["end_us"])
-        values["start_us"] = start_us + within[-1] * step_us
-        values["step_us"] = (values["end_us"] - values["start_us"]) // _LOG_PARTS + 1
+        values["start_us"] = start_us + (within[-1] << bits)
+        values["part_bits"] = _part_bits(values["start_us"], values["end_us"])
         values["skipped"] = skipped - before
-        self.wide = reached - before > _LOG_SORTED and values["step_us"] < step_us
+        self.wide = reached - before > _LOG_SORTED and values["part_bits"] < bits
+
+
+def _part_bits(start_us: int, end_us: int) -> int:
+    """Return how many bits of a time a part of a range leaves out."""
+    return max((end_us - start_us).bit_length() - _LOG_PARTS_BITS, 0)
 
 
 @cache
 def log_parts() -> Select[Any]:
     """Return the statement that counts calls by parts of a range: (part, calls)."""
     rows = state.calls()
-    part = int_divide(rows.c.ts_us - _START, _STEP)
+    # Parts are powers of two long: dividing would take as long as all the rest.
+    part = shift_right(rows.c.ts_us - _START, _PART_BITS)
     columns: list[ColumnElement[Any]] = [part.label(_BUCKET), func.count()]
     return (
         select(*columns).where(rows.c.ts_us.between(_START, _END)).group_by(literal_column(_BUCKET))

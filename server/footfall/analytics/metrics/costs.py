@@ -97,7 +97,8 @@ class CostReader:
             if remaining_s <= 0:
                 raise DeadlineError("The query took longer than its deadline allows.")
             usages = await self._history.usage(
-                UsageQuery(workspace_id, range_us, plan.group, plan.naming, asked), remaining_s
+                UsageQuery(workspace_id, range_us, plan.group, plan.naming, plan.fresh_only, asked),
+                remaining_s,
             )
             unpriced = {(item.provider, item.model) for item in usages if item.unpriced}
             if not unpriced:

@@ -118,6 +118,8 @@ class UsageQuery:
     group: Field | None = None
     #: Takes the operations only that name a run, or a conversation.
     naming: Field | None = None
+    #: Whether the part of the costs for caches is asked for, too; else it may be 0.
+    caches: bool = False
     #: Takes operations without a cost apart by provider, model, and the sections that the splits
     #: make; None: only counts them.
     splits: PriceSplits | None = None
