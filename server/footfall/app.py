@@ -33,6 +33,7 @@ from footfall.analytics.cached_history import CachedHistory
 from footfall.analytics.charts import ChartsService
 from footfall.analytics.engagement import EngagementService
 from footfall.analytics.export import ExportService
+from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.overview import OverviewService
 from footfall.analytics.pace import PaceService
 from footfall.analytics.realtime import RealtimeService
@@ -143,7 +144,8 @@ async def open_ingest(settings: Settings) -> AsyncIterator[Way]:
                 committer.start()
                 try:
                     yield Way(
-                        IngestService(committer, SaltCache(accounts), _geo(settings)), accounts
+                        IngestService(committer, SaltCache(accounts), _geo(settings), PriceList()),
+                        accounts,
                     )
                 finally:
                     await committer.drain()
@@ -233,7 +235,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         realtime = RealtimeService(SharedReads(live), settings.live_window_s)
         history = CachedHistory(events, _cache(redis, settings))
         salts = SaltCache(accounts)
-        ingest = IngestService(committer, salts, geo)
+        prices = PriceList()
+        background.start(asyncio.to_thread(prices.load))
+        ingest = IngestService(committer, salts, geo, prices)
         server = RpcServer(
             {
                 "IngestService": IngestServicer(ingest, peers),

@@ -20,7 +20,15 @@ from footfall.ingest.commit import GroupCommitter
 from footfall.ingest.model import IngestResult, InvalidEventsError
 from footfall.ingest.service import IngestService
 from footfall.ingest.web_events import WEB_EVENT_FIELDS
-from tests.ingest.values import GOOGLEBOT, NOW_S, NOW_US, SITE, FixedPlaces, FixedSalts
+from tests.ingest.values import (
+    GOOGLEBOT,
+    NOW_S,
+    NOW_US,
+    SITE,
+    FixedPlaces,
+    FixedPrices,
+    FixedSalts,
+)
 
 
 class Opened:
@@ -35,7 +43,7 @@ class Opened:
         self.committer = GroupCommitter(self._store)
         self.committer.start()
         self.service = IngestService(
-            self.committer, FixedSalts(), FixedPlaces(), lambda: self.now_us
+            self.committer, FixedSalts(), FixedPlaces(), FixedPrices(), lambda: self.now_us
         )
 
     async def requests(self, *events: Any, key: str | None = None) -> IngestResult:

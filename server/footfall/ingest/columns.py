@@ -12,10 +12,13 @@ from footfall.ingest.model import RawColumns
 NOT_AN_OBJECT = ""
 
 
-def columns_of_documents(documents: Sequence[Any], fields: Collection[str]) -> RawColumns:
+def columns_of_documents(
+    documents: Sequence[Any], fields: Collection[str], prefix: str = ""
+) -> RawColumns:
     """Return the columns of parsed JSON documents; members that are no field are left out.
 
-    Documents that are not objects come out as events that validation rejects.
+    Documents that are not objects come out as events that validation rejects. Columns are named
+    like the fields, with the prefix.
     """
     columns: dict[str, Sequence[Any]] = {}
     if set(map(type, documents)) - {dict}:
@@ -26,10 +29,10 @@ def columns_of_documents(documents: Sequence[Any], fields: Collection[str]) -> R
     present: set[str] = set().union(*documents)
     for name in fields:
         if name in present:
-            columns[name] = [document.get(name) for document in documents]
+            columns[prefix + name] = [document.get(name) for document in documents]
     if not columns:
         # Events without any known field still have to be counted, and judged.
-        columns[next(iter(fields))] = [None] * len(documents)
+        columns[prefix + next(iter(fields))] = [None] * len(documents)
     return columns
 
 

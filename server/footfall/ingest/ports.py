@@ -48,6 +48,31 @@ class SaltSource(Protocol):
         """
 
 
+class PriceSource(Protocol):
+    """Knows what AI operations cost."""
+
+    @property
+    def version(self) -> str:
+        """The name and version of the list that the prices are from."""
+
+    def price(
+        self,
+        provider: str,
+        model: str,
+        ts_us: int,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read: int,
+        cache_write: int,
+        reasoning: int,
+    ) -> tuple[int | None, int]:
+        """Return what an operation costs, and the part of it for caches, in picodollars.
+
+        (None, 0) where no price is known. What was read from caches and written to them is part
+        of the input, reasoning of the output.
+        """
+
+
 class GeoSource(Protocol):
     """Knows where addresses are."""
 

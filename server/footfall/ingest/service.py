@@ -18,14 +18,17 @@ from footfall.ingest.model import (
     RawColumns,
     RejectedEvent,
 )
-from footfall.ingest.ports import GeoSource, SaltSource
+from footfall.ingest.ports import GeoSource, PriceSource, SaltSource
 from footfall.ingest.web_events import web_event_batch
+from footfall.ingest.workspace_events import RawWorkspaceEvents, workspace_event_batches
 
 
 class Committer(Protocol):
     """Makes batches durable; `GroupCommitter` is the one."""
 
     async def commit(self, batch: EventBatch) -> CommitOutcome: ...
+
+    async def commit_together(self, batches: Sequence[EventBatch]) -> Sequence[CommitOutcome]: ...
 
 
 def system_clock_us() -> int:
@@ -36,7 +39,7 @@ def system_clock_us() -> int:
 class IngestService:
     """Takes events of all kinds.
 
-    Both methods store the good events of a batch and list the bad ones; when they return, what was
+    All methods store the good events of a batch and list the bad ones; when they return, what was
     accepted is durable. They raise InvalidEventsError if no event is good, TooLargeError for too
     many, InvalidInputError for a bad Idempotency-Key, OverloadedError when too much waits, and
     UnavailableError if a store does not answer; in each case nothing was stored.
@@ -47,12 +50,14 @@ class IngestService:
         committer: Committer,
         salts: SaltSource,
         geo: GeoSource,
+        prices: PriceSource,
         clock: Callable[[], int] = system_clock_us,
     ) -> None:
         """`clock` returns the time in microseconds since the epoch."""
         self._committer = committer
         self._salts = SaltKeeper(salts)
         self._geo = geo
+        self._prices = prices
         self._clock = clock
 
     async def ingest_api_requests(
@@ -88,6 +93,18 @@ class IngestService:
             now_us=now_us,
         )
         return await self._commit(batch, rejected)
+
+    async def ingest_workspace(
+        self, workspace_id: str, events: RawWorkspaceEvents, idempotency_key: str | None = None
+    ) -> IngestResult:
+        """Store events of a workspace; those of one call are stored together."""
+        key = checked_idempotency_key(idempotency_key)
+        batches, rejected = workspace_event_batches(
+            workspace_id, events, key, self._prices, self._clock()
+        )
+        outcomes = await self._committer.commit_together(batches)
+        duplicates = sum(len(outcome.duplicate_rows) for outcome in outcomes)
+        return IngestResult(sum(map(len, batches)) - duplicates, duplicates, rejected)
 
     async def _commit(self, batch: EventBatch, rejected: Sequence[RejectedEvent]) -> IngestResult:
         outcome = await self._committer.commit(batch)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -25,7 +26,10 @@ FUTURE_MAX_US = 24 * 3600 * 1_000_000
 #: Members that an object of an event may have.
 MEMBERS_MAX = 50
 
+T = TypeVar("T")
+
 _NONE = type(None)
+_PICODOLLARS = 10**12
 #: Below this many events a plain loop is faster than numpy.
 _ARRAY_MIN = 24
 
@@ -158,10 +162,55 @@ def number_column(raw: RawColumns, name: str, highest: float, verdicts: Verdicts
     return values
 
 
-def choice_column(
-    raw: RawColumns, name: str, choices: Mapping[str, int], verdicts: Verdicts
+def money_column(raw: RawColumns, name: str, highest: int, verdicts: Verdicts) -> list[int | None]:
+    """Return dollars from 0 to `highest` in whole picodollars (10^-12 $), `None` where absent.
+
+    A number means the shortest decimal that is read as it: 0.1 is a tenth, not the double beside
+    it. What is finer than a picodollar is rounded.
+    """
+    column = raw.get(name)
+    if column is None:
+        return [None] * verdicts.count
+    values: list[int | None] = []
+    for index, value in enumerate(column):
+        amount = None
+        if type(value) in (int, float) and 0 <= value <= highest:
+            amount = round(Decimal(repr(value)) * _PICODOLLARS)
+        elif value is not None:
+            verdicts.reject(
+                index,
+                name,
+                f"`{name}` must be a number of dollars from 0 to {highest}, but is {shown(value)}.",
+            )
+        values.append(amount)
+    return values
+
+
+def flag_column(
+    raw: RawColumns, name: str, verdicts: Verdicts, *, required: bool = False
 ) -> list[int]:
-    """Return the number of each choice; an absent one counts as ""."""
+    """Return 1 for true and 0 for false, also where absent."""
+    column = raw.get(name) or [None] * verdicts.count
+    for index, value in enumerate(column):
+        if value is None and required:
+            verdicts.reject(index, name, f"`{name}` is required: true or false.")
+        elif value is not None and type(value) is not bool:
+            verdicts.reject(index, name, f"`{name}` must be true or false, but is {shown(value)}.")
+    return [int(value is True) for value in column]
+
+
+def where_present(raw: RawColumns, name: str, values: Sequence[T]) -> list[T | None]:
+    """Return a column's values, `None` where it was absent."""
+    column = raw.get(name)
+    if column is None:
+        return [None] * len(values)
+    return [None if sent is None else value for sent, value in zip(column, values, strict=True)]
+
+
+def choice_column(
+    raw: RawColumns, name: str, choices: Mapping[str, T], verdicts: Verdicts
+) -> list[T]:
+    """Return what each choice stands for; an absent one counts as ""."""
     texts = text_column(raw, name, 1024, verdicts)
     if set(texts) <= choices.keys():
         return [choices[text] for text in texts]
@@ -170,7 +219,7 @@ def choice_column(
     for index, text in enumerate(texts):
         if text not in choices:
             verdicts.reject(index, name, f"`{name}` must be one of {wanted}, but is {shown(text)}.")
-        values.append(choices.get(text, 0))
+        values.append(choices.get(text, choices[""]))
     return values
 
 

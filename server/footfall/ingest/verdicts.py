@@ -43,6 +43,15 @@ class Verdicts:
         """Note a fault that says more than what was found before."""
         self._faults[index] = FieldViolation(field, message, code)
 
+    def take(self, inner: Verdicts, places: Sequence[int]) -> None:
+        """Take over what was found in a part of the batch, whose events have these places."""
+        for index, fault in inner._faults.items():
+            if fault.code == EVENT_TOO_LARGE:
+                self._faults[places[index]] = fault
+            else:
+                self._faults.setdefault(places[index], fault)
+        self.text_size += inner.text_size
+
     def __bool__(self) -> bool:
         """Whether any event is bad."""
         return bool(self._faults)

@@ -8,10 +8,13 @@ from typing import Any
 
 import orjson
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 
 from footfall.errors import InvalidInputError, UnsupportedMediaTypeError
 from footfall.ingest.model import IngestResult, RawColumns, RejectedEvent
+from footfall.ingest.workspace_events import RawKind, RawWorkspaceEvents, not_one_kind
+from footfall.ingest.workspace_fields import Kind
 from footfall.v1 import ingest_pb2 as pb
 
 _NUMBERS = frozenset({"timestamp", "engaged_seconds"})
@@ -80,6 +83,37 @@ def web_event_columns(batch: Sequence[pb.WebEvent]) -> RawColumns:
         # Zero is a time of an event's own, while "" is a text that it lacks.
         if name == "url" or any(column) or (name in _NUMBERS and column.count(None) < len(column))
     }
+
+
+def workspace_events(batch: Sequence[pb.WorkspaceEvent]) -> RawWorkspaceEvents:
+    """Return a batch of workspace events, kind by kind."""
+    events = list(batch)
+    kinds = [event.WhichOneof("kind") for event in events]
+    columns: dict[str, list[Any]] = {
+        "event_id": [event.event_id for event in events],
+        "timestamp": [event.timestamp if event.HasField("timestamp") else None for event in events],
+    }
+    found: dict[Kind, RawKind] = {}
+    for kind in Kind:
+        places = [place for place, named in enumerate(kinds) if named == kind]
+        if places:
+            bodies = [getattr(events[place], kind) for place in places]
+            found[kind] = RawKind(
+                places,
+                {
+                    f"{kind}.{field.name}": _field_column(bodies, field)
+                    for field in bodies[0].DESCRIPTOR.fields
+                },
+            )
+    unkind = {place: not_one_kind(()) for place, kind in enumerate(kinds) if kind is None}
+    return RawWorkspaceEvents(columns, found, unkind)
+
+
+def _field_column(messages: Sequence[Any], field: FieldDescriptor) -> list[Any]:
+    name = field.name
+    if not field.has_presence:
+        return [getattr(message, name) for message in messages]
+    return [getattr(message, name) if message.HasField(name) else None for message in messages]
 
 
 def require_json(body: HttpBody, metadata: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from footfall.errors import FootfallError, InvalidInputError
 from footfall.ingest.api_requests import API_REQUEST_FIELDS
@@ -12,6 +12,7 @@ from footfall.ingest.columns import columns_of_documents
 from footfall.ingest.model import BrowserContext, IngestResult, InvalidEventsError, RawColumns
 from footfall.ingest.service import IngestService
 from footfall.ingest.web_events import WEB_EVENT_FIELDS
+from footfall.ingest.workspace_events import RawWorkspaceEvents, workspace_events_of_documents
 from footfall.rpc.call import Call
 from footfall.rpc.convert import (
     api_request_columns,
@@ -21,9 +22,12 @@ from footfall.rpc.convert import (
     require_identity,
     require_json,
     web_event_columns,
+    workspace_events,
 )
 from footfall.rpc.peers import Peers
 from footfall.v1 import ingest_pb2 as pb
+
+_Raw = TypeVar("_Raw")
 
 #: Most rejected events that the answer to a stream lists.
 STREAM_REJECTED_MAX = 1_000
@@ -106,6 +110,34 @@ class IngestServicer:
 
         return await _load(of_one_site(), call, web_event_columns, store)
 
+    async def IngestWorkspaceEvents(
+        self, request: pb.IngestWorkspaceEventsRequest, call: Call
+    ) -> pb.IngestResponse:
+        return ingest_response(
+            await self._ingest.ingest_workspace(
+                call.tenant.id, workspace_events(request.events), _idempotency_key(call)
+            )
+        )
+
+    async def CollectWorkspaceEvents(
+        self, request: pb.CollectWorkspaceEventsRequest, call: Call
+    ) -> pb.IngestResponse:
+        require_json(request.content, call.metadata)
+        documents = parse_documents(request.content, single=True)
+        return ingest_response(
+            await self._ingest.ingest_workspace(
+                call.tenant.id, workspace_events_of_documents(documents), _idempotency_key(call)
+            )
+        )
+
+    async def StreamWorkspaceEvents(
+        self, requests: AsyncIterator[pb.IngestWorkspaceEventsRequest], call: Call
+    ) -> pb.StreamIngestResponse:
+        async def store(events: RawWorkspaceEvents, key: str | None) -> IngestResult:
+            return await self._ingest.ingest_workspace(call.tenant.id, events, key)
+
+        return await _load(requests, call, workspace_events, store)
+
     def _browser(self, call: Call) -> BrowserContext:
         metadata = call.metadata
         # A native call's user-agent is the gRPC library; the gateway hands on the browser's.
@@ -124,8 +156,8 @@ def _idempotency_key(call: Call) -> str | None:
 async def _load(
     requests: AsyncIterator[Any],
     call: Call,
-    columns_of: Callable[[Any], RawColumns],
-    store: Callable[[RawColumns, str | None], Awaitable[IngestResult]],
+    columns_of: Callable[[Any], _Raw],
+    store: Callable[[_Raw, str | None], Awaitable[IngestResult]],
 ) -> pb.StreamIngestResponse:
     """Store a stream, message by message, and sum up.
 

@@ -89,6 +89,7 @@ _APPLICATION_WRITE = Policy(ApplicationKey(ApplicationAccess.WRITE))
 _APPLICATION_READ = Policy(ApplicationKey(ApplicationAccess.READ), Allowance.APPLICATION_READS)
 _SITE_READ = Policy(SiteKey(Scope.READ), Allowance.SITE)
 _SITE_WRITE = Policy(SiteKey(Scope.WRITE))
+_WORKSPACE_WRITE = Policy(WorkspaceKey())
 _ACCOUNT_ADMIN = Policy(AccountAdmin())
 _ACCOUNT_MEMBER = Policy(AccountAdmin(members=True))
 _AUTHENTICATION = Policy(SigningIn(), Allowance.AUTHENTICATION)
@@ -102,6 +103,9 @@ POLICIES: Mapping[str, Policy] = {
     "IngestService/IngestWebEvents": _SITE_WRITE,
     "IngestService/CollectWebEvents": Policy(SiteKey(Scope.WRITE, browsers=True)),
     "IngestService/StreamWebEvents": _SITE_WRITE,
+    "IngestService/IngestWorkspaceEvents": _WORKSPACE_WRITE,
+    "IngestService/CollectWorkspaceEvents": _WORKSPACE_WRITE,
+    "IngestService/StreamWorkspaceEvents": _WORKSPACE_WRITE,
     "TimeseriesService/QueryTimeseries": _APPLICATION_READ,
     "TimeseriesService/GetTimeseries": _APPLICATION_READ,
     "ExportService/ExportApiRequests": _APPLICATION_READ,

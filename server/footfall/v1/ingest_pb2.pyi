@@ -323,6 +323,435 @@ class CollectWebEventsRequest(_message.Message):
 Global___CollectWebEventsRequest: _TypeAlias = CollectWebEventsRequest  # noqa: Y015
 
 @_typing.final
+class WorkspaceEvent(_message.Message):
+    """Something that happened in a workspace.
+
+    Texts are at most 256 characters unless they say otherwise.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FlowRun(_message.Message):
+        """News of a run of a workflow.
+
+        A run has the newest known value of each field: that of the event with the latest `timestamp` in which the field is
+        not absent, whatever the order in which events arrive; of events of the same time, the one stored last.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RUN_ID_FIELD_NUMBER: _builtins.int
+        WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+        WORKFLOW_NAME_FIELD_NUMBER: _builtins.int
+        USER_ID_FIELD_NUMBER: _builtins.int
+        SOURCE_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        STARTED_AT_FIELD_NUMBER: _builtins.int
+        FINISHED_AT_FIELD_NUMBER: _builtins.int
+        run_id: _builtins.str
+        """Tells runs apart; required."""
+        workflow_id: _builtins.str
+        workflow_name: _builtins.str
+        user_id: _builtins.str
+        """Who runs it."""
+        source: _builtins.str
+        """What started it: `manual`, `trigger` or `agent`."""
+        status: _builtins.str
+        """`queued`, `running`, `completed`, `failed` or `stopped`."""
+        started_at: _builtins.float
+        """When it started, in seconds since the Unix epoch. The run counts then; where it is not known, at its first event."""
+        finished_at: _builtins.float
+        """When it ended, in seconds since the Unix epoch."""
+        def __init__(
+            self,
+            *,
+            run_id: _builtins.str = ...,
+            workflow_id: _builtins.str = ...,
+            workflow_name: _builtins.str = ...,
+            user_id: _builtins.str = ...,
+            source: _builtins.str = ...,
+            status: _builtins.str = ...,
+            started_at: _builtins.float | None = ...,
+            finished_at: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_finished_at", b"_finished_at", "_started_at", b"_started_at", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_finished_at", b"_finished_at", "_started_at", b"_started_at", "finished_at", b"finished_at", "run_id", b"run_id", "source", b"source", "started_at", b"started_at", "status", b"status", "user_id", b"user_id", "workflow_id", b"workflow_id", "workflow_name", b"workflow_name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__finished_at: _TypeAlias = _typing.Literal["finished_at"]  # noqa: Y015
+        _WhichOneofArgType__finished_at: _TypeAlias = _typing.Literal["_finished_at", b"_finished_at"]  # noqa: Y015
+        _WhichOneofReturnType__started_at: _TypeAlias = _typing.Literal["started_at"]  # noqa: Y015
+        _WhichOneofArgType__started_at: _TypeAlias = _typing.Literal["_started_at", b"_started_at"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__finished_at) -> _WhichOneofReturnType__finished_at | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__started_at) -> _WhichOneofReturnType__started_at | None: ...
+
+    @_typing.final
+    class AiOperation(_message.Message):
+        """A call of an AI model."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        OPERATION_ID_FIELD_NUMBER: _builtins.int
+        RUN_ID_FIELD_NUMBER: _builtins.int
+        CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+        WORKFLOW_NAME_FIELD_NUMBER: _builtins.int
+        NODE_FIELD_NUMBER: _builtins.int
+        USER_ID_FIELD_NUMBER: _builtins.int
+        TOOL_FIELD_NUMBER: _builtins.int
+        PROVIDER_FIELD_NUMBER: _builtins.int
+        MODEL_FIELD_NUMBER: _builtins.int
+        INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+        OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+        CACHE_READ_TOKENS_FIELD_NUMBER: _builtins.int
+        CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
+        REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+        CACHED_FIELD_NUMBER: _builtins.int
+        COST_FIELD_NUMBER: _builtins.int
+        operation_id: _builtins.str
+        """Tells operations apart; required."""
+        run_id: _builtins.str
+        """The run that it is part of."""
+        conversation_id: _builtins.str
+        """The conversation that it is part of."""
+        workflow_name: _builtins.str
+        node: _builtins.str
+        """The node of the workflow."""
+        user_id: _builtins.str
+        tool: _builtins.str
+        """What asked the model: `flow`, `agent` or `kb`."""
+        provider: _builtins.str
+        """Who serves the model, such as "openai". Empty: whoever is known to serve it."""
+        model: _builtins.str
+        """The model, such as "gpt-4o"."""
+        input_tokens: _builtins.int
+        """All tokens that went in, from 0 to 2^53, those of `cache_read_tokens` and `cache_write_tokens` among them."""
+        output_tokens: _builtins.int
+        """All tokens that came out, from 0 to 2^53, those of `reasoning_tokens` among them."""
+        cache_read_tokens: _builtins.int
+        cache_write_tokens: _builtins.int
+        reasoning_tokens: _builtins.int
+        cached: _builtins.bool
+        """Whether the response came from a cache of the caller's own, so that it cost nothing."""
+        cost: _builtins.float
+        """What it cost, in dollars from 0 to 1,000,000, kept to 10^-12. Absent: what the public price list says."""
+        def __init__(
+            self,
+            *,
+            operation_id: _builtins.str = ...,
+            run_id: _builtins.str = ...,
+            conversation_id: _builtins.str = ...,
+            workflow_name: _builtins.str = ...,
+            node: _builtins.str = ...,
+            user_id: _builtins.str = ...,
+            tool: _builtins.str = ...,
+            provider: _builtins.str = ...,
+            model: _builtins.str = ...,
+            input_tokens: _builtins.int | None = ...,
+            output_tokens: _builtins.int | None = ...,
+            cache_read_tokens: _builtins.int | None = ...,
+            cache_write_tokens: _builtins.int | None = ...,
+            reasoning_tokens: _builtins.int | None = ...,
+            cached: _builtins.bool = ...,
+            cost: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_read_tokens", b"_cache_read_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_cost", b"_cost", "_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "_reasoning_tokens", b"_reasoning_tokens", "cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cost", b"cost", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_read_tokens", b"_cache_read_tokens", "_cache_write_tokens", b"_cache_write_tokens", "_cost", b"_cost", "_input_tokens", b"_input_tokens", "_output_tokens", b"_output_tokens", "_reasoning_tokens", b"_reasoning_tokens", "cache_read_tokens", b"cache_read_tokens", "cache_write_tokens", b"cache_write_tokens", "cached", b"cached", "conversation_id", b"conversation_id", "cost", b"cost", "input_tokens", b"input_tokens", "model", b"model", "node", b"node", "operation_id", b"operation_id", "output_tokens", b"output_tokens", "provider", b"provider", "reasoning_tokens", b"reasoning_tokens", "run_id", b"run_id", "tool", b"tool", "user_id", b"user_id", "workflow_name", b"workflow_name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__cache_read_tokens: _TypeAlias = _typing.Literal["cache_read_tokens"]  # noqa: Y015
+        _WhichOneofArgType__cache_read_tokens: _TypeAlias = _typing.Literal["_cache_read_tokens", b"_cache_read_tokens"]  # noqa: Y015
+        _WhichOneofReturnType__cache_write_tokens: _TypeAlias = _typing.Literal["cache_write_tokens"]  # noqa: Y015
+        _WhichOneofArgType__cache_write_tokens: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens"]  # noqa: Y015
+        _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+        _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+        _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
+        _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
+        _WhichOneofReturnType__output_tokens: _TypeAlias = _typing.Literal["output_tokens"]  # noqa: Y015
+        _WhichOneofArgType__output_tokens: _TypeAlias = _typing.Literal["_output_tokens", b"_output_tokens"]  # noqa: Y015
+        _WhichOneofReturnType__reasoning_tokens: _TypeAlias = _typing.Literal["reasoning_tokens"]  # noqa: Y015
+        _WhichOneofArgType__reasoning_tokens: _TypeAlias = _typing.Literal["_reasoning_tokens", b"_reasoning_tokens"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_read_tokens) -> _WhichOneofReturnType__cache_read_tokens | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_tokens) -> _WhichOneofReturnType__cache_write_tokens | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__input_tokens) -> _WhichOneofReturnType__input_tokens | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens) -> _WhichOneofReturnType__output_tokens | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_tokens) -> _WhichOneofReturnType__reasoning_tokens | None: ...
+
+    @_typing.final
+    class Conversation(_message.Message):
+        """The beginning of a conversation."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+        USER_ID_FIELD_NUMBER: _builtins.int
+        conversation_id: _builtins.str
+        """Tells conversations apart; required."""
+        user_id: _builtins.str
+        """Who began it."""
+        def __init__(
+            self,
+            *,
+            conversation_id: _builtins.str = ...,
+            user_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "user_id", b"user_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Message(_message.Message):
+        """A message of a conversation."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MESSAGE_ID_FIELD_NUMBER: _builtins.int
+        CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+        ROLE_FIELD_NUMBER: _builtins.int
+        USER_ID_FIELD_NUMBER: _builtins.int
+        message_id: _builtins.str
+        """Tells messages apart; required."""
+        conversation_id: _builtins.str
+        role: _builtins.str
+        """Who wrote it: `user` or `agent`."""
+        user_id: _builtins.str
+        def __init__(
+            self,
+            *,
+            message_id: _builtins.str = ...,
+            conversation_id: _builtins.str = ...,
+            role: _builtins.str = ...,
+            user_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "message_id", b"message_id", "role", b"role", "user_id", b"user_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Document(_message.Message):
+        """News of a document of a knowledge base. Events of one document add up as those of a FlowRun do."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+        KNOWLEDGE_BASE_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        FILE_TYPE_FIELD_NUMBER: _builtins.int
+        USER_ID_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        document_id: _builtins.str
+        """Tells documents apart; required."""
+        knowledge_base: _builtins.str
+        name: _builtins.str
+        """At most 2,048 characters."""
+        file_type: _builtins.str
+        """The kind of file, such as "pdf"."""
+        user_id: _builtins.str
+        """Who uploaded it."""
+        status: _builtins.str
+        """`uploaded`, `processed` or `failed`. The document counts at its first event that says `uploaded`; without one, at
+        its first event.
+        """
+        def __init__(
+            self,
+            *,
+            document_id: _builtins.str = ...,
+            knowledge_base: _builtins.str = ...,
+            name: _builtins.str = ...,
+            file_type: _builtins.str = ...,
+            user_id: _builtins.str = ...,
+            status: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "file_type", b"file_type", "knowledge_base", b"knowledge_base", "name", b"name", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Trigger(_message.Message):
+        """News of a trigger. Events of one trigger add up as those of a FlowRun do."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TRIGGER_ID_FIELD_NUMBER: _builtins.int
+        ENABLED_FIELD_NUMBER: _builtins.int
+        trigger_id: _builtins.str
+        """Tells triggers apart; required."""
+        enabled: _builtins.bool
+        """Required."""
+        def __init__(
+            self,
+            *,
+            trigger_id: _builtins.str = ...,
+            enabled: _builtins.bool | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "trigger_id", b"trigger_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+        _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+
+    @_typing.final
+    class ApiCall(_message.Message):
+        """A call of an API that the workspace has answered or made."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ENDPOINT_FIELD_NUMBER: _builtins.int
+        METHOD_FIELD_NUMBER: _builtins.int
+        STATUS_FIELD_NUMBER: _builtins.int
+        DURATION_MS_FIELD_NUMBER: _builtins.int
+        endpoint: _builtins.str
+        """The route's template, such as "/v1/workflows/{id}/runs"; required, at most 2,048 characters."""
+        method: _builtins.str
+        """The HTTP method; at most 32 characters."""
+        status: _builtins.int
+        """The HTTP status of the answer, from 0 to 999."""
+        duration_ms: _builtins.float
+        """How long the answer took, in milliseconds, fractions allowed; from 0 to 10^12."""
+        def __init__(
+            self,
+            *,
+            endpoint: _builtins.str = ...,
+            method: _builtins.str = ...,
+            status: _builtins.int | None = ...,
+            duration_ms: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_status", b"_status", "duration_ms", b"duration_ms", "status", b"status"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_status", b"_status", "duration_ms", b"duration_ms", "endpoint", b"endpoint", "method", b"method", "status", b"status"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+        _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+        _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
+        _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__status) -> _WhichOneofReturnType__status | None: ...
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    FLOW_RUN_FIELD_NUMBER: _builtins.int
+    AI_OPERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    API_CALL_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Makes a re-send count once; at most 128 characters. Empty: operations, conversations and messages go by their own
+    ids, and other events are not deduplicated by id.
+    """
+    timestamp: _builtins.float
+    """When it happened, in seconds since the Unix epoch, fractions allowed; at most 24 hours in the future. Absent: now."""
+    @_builtins.property
+    def flow_run(self) -> Global___WorkspaceEvent.FlowRun: ...
+    @_builtins.property
+    def ai_operation(self) -> Global___WorkspaceEvent.AiOperation: ...
+    @_builtins.property
+    def conversation(self) -> Global___WorkspaceEvent.Conversation: ...
+    @_builtins.property
+    def message(self) -> Global___WorkspaceEvent.Message: ...
+    @_builtins.property
+    def document(self) -> Global___WorkspaceEvent.Document: ...
+    @_builtins.property
+    def trigger(self) -> Global___WorkspaceEvent.Trigger: ...
+    @_builtins.property
+    def api_call(self) -> Global___WorkspaceEvent.ApiCall: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        timestamp: _builtins.float | None = ...,
+        flow_run: Global___WorkspaceEvent.FlowRun | None = ...,
+        ai_operation: Global___WorkspaceEvent.AiOperation | None = ...,
+        conversation: Global___WorkspaceEvent.Conversation | None = ...,
+        message: Global___WorkspaceEvent.Message | None = ...,
+        document: Global___WorkspaceEvent.Document | None = ...,
+        trigger: Global___WorkspaceEvent.Trigger | None = ...,
+        api_call: Global___WorkspaceEvent.ApiCall | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_timestamp", b"_timestamp", "ai_operation", b"ai_operation", "api_call", b"api_call", "conversation", b"conversation", "document", b"document", "flow_run", b"flow_run", "kind", b"kind", "message", b"message", "timestamp", b"timestamp", "trigger", b"trigger"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_timestamp", b"_timestamp", "ai_operation", b"ai_operation", "api_call", b"api_call", "conversation", b"conversation", "document", b"document", "event_id", b"event_id", "flow_run", b"flow_run", "kind", b"kind", "message", b"message", "timestamp", b"timestamp", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__timestamp: _TypeAlias = _typing.Literal["timestamp"]  # noqa: Y015
+    _WhichOneofArgType__timestamp: _TypeAlias = _typing.Literal["_timestamp", b"_timestamp"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["flow_run", "ai_operation", "conversation", "message", "document", "trigger", "api_call"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timestamp) -> _WhichOneofReturnType__timestamp | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___WorkspaceEvent: _TypeAlias = WorkspaceEvent  # noqa: Y015
+
+@_typing.final
+class IngestWorkspaceEventsRequest(_message.Message):
+    """A batch of events of one workspace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkspaceEvent]:
+        """From 1 to 10,000 events."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___WorkspaceEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestWorkspaceEventsRequest: _TypeAlias = IngestWorkspaceEventsRequest  # noqa: Y015
+
+@_typing.final
+class CollectWorkspaceEventsRequest(_message.Message):
+    """A batch of workspace events as a JSON document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content(self) -> _httpbody_pb2.HttpBody:
+        """A JSON array of objects with the fields of WorkspaceEvent, or one such object; times may also be RFC 3339 texts."""
+
+    def __init__(
+        self,
+        *,
+        content: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectWorkspaceEventsRequest: _TypeAlias = CollectWorkspaceEventsRequest  # noqa: Y015
+
+@_typing.final
 class Rejection(_message.Message):
     """An event that was not stored, and why."""
 

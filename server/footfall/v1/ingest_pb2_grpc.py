@@ -77,6 +77,21 @@ class IngestServiceStub:
                 request_serializer=footfall_dot_v1_dot_ingest__pb2.IngestWebEventsRequest.SerializeToString,
                 response_deserializer=footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.FromString,
                 _registered_method=True)
+        self.IngestWorkspaceEvents = channel.unary_unary(
+                '/footfall.v1.IngestService/IngestWorkspaceEvents',
+                request_serializer=footfall_dot_v1_dot_ingest__pb2.IngestWorkspaceEventsRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_ingest__pb2.IngestResponse.FromString,
+                _registered_method=True)
+        self.CollectWorkspaceEvents = channel.unary_unary(
+                '/footfall.v1.IngestService/CollectWorkspaceEvents',
+                request_serializer=footfall_dot_v1_dot_ingest__pb2.CollectWorkspaceEventsRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_ingest__pb2.IngestResponse.FromString,
+                _registered_method=True)
+        self.StreamWorkspaceEvents = channel.stream_unary(
+                '/footfall.v1.IngestService/StreamWorkspaceEvents',
+                request_serializer=footfall_dot_v1_dot_ingest__pb2.IngestWorkspaceEventsRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -146,6 +161,33 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IngestWorkspaceEvents(self, request, context):
+        """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
+
+        An operation, conversation or message without an `event_id` is counted once per id of its own.
+
+        Credentials: `x-api-key`, a key of the workspace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectWorkspaceEvents(self, request, context):
+        """The REST face of IngestWorkspaceEvents: the body is a JSON array of events, or one event.
+
+        Judged event by event even where an event has a field of the wrong type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamWorkspaceEvents(self, request_iterator, context):
+        """Loads workspace events in bulk; each message of the stream is a batch and is committed on its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -177,6 +219,21 @@ def add_IngestServiceServicer_to_server(servicer, server):
             'StreamWebEvents': grpc.stream_unary_rpc_method_handler(
                     servicer.StreamWebEvents,
                     request_deserializer=footfall_dot_v1_dot_ingest__pb2.IngestWebEventsRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.SerializeToString,
+            ),
+            'IngestWorkspaceEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.IngestWorkspaceEvents,
+                    request_deserializer=footfall_dot_v1_dot_ingest__pb2.IngestWorkspaceEventsRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_ingest__pb2.IngestResponse.SerializeToString,
+            ),
+            'CollectWorkspaceEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectWorkspaceEvents,
+                    request_deserializer=footfall_dot_v1_dot_ingest__pb2.CollectWorkspaceEventsRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_ingest__pb2.IngestResponse.SerializeToString,
+            ),
+            'StreamWorkspaceEvents': grpc.stream_unary_rpc_method_handler(
+                    servicer.StreamWorkspaceEvents,
+                    request_deserializer=footfall_dot_v1_dot_ingest__pb2.IngestWorkspaceEventsRequest.FromString,
                     response_serializer=footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.SerializeToString,
             ),
     }
@@ -354,6 +411,87 @@ class IngestService:
             target,
             '/footfall.v1.IngestService/StreamWebEvents',
             footfall_dot_v1_dot_ingest__pb2.IngestWebEventsRequest.SerializeToString,
+            footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestWorkspaceEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.IngestService/IngestWorkspaceEvents',
+            footfall_dot_v1_dot_ingest__pb2.IngestWorkspaceEventsRequest.SerializeToString,
+            footfall_dot_v1_dot_ingest__pb2.IngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectWorkspaceEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.IngestService/CollectWorkspaceEvents',
+            footfall_dot_v1_dot_ingest__pb2.CollectWorkspaceEventsRequest.SerializeToString,
+            footfall_dot_v1_dot_ingest__pb2.IngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamWorkspaceEvents(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/footfall.v1.IngestService/StreamWorkspaceEvents',
+            footfall_dot_v1_dot_ingest__pb2.IngestWorkspaceEventsRequest.SerializeToString,
             footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.FromString,
             options,
             channel_credentials,

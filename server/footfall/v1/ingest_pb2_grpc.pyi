@@ -71,6 +71,20 @@ class IngestServiceStub:
     """
     StreamWebEvents: _grpc.StreamUnaryMultiCallable[_ingest_pb2.IngestWebEventsRequest, _ingest_pb2.StreamIngestResponse]
     """Loads web events in bulk; each message of the stream is a batch and is committed on its own."""
+    IngestWorkspaceEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestWorkspaceEventsRequest, _ingest_pb2.IngestResponse]
+    """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
+
+    An operation, conversation or message without an `event_id` is counted once per id of its own.
+
+    Credentials: `x-api-key`, a key of the workspace.
+    """
+    CollectWorkspaceEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.CollectWorkspaceEventsRequest, _ingest_pb2.IngestResponse]
+    """The REST face of IngestWorkspaceEvents: the body is a JSON array of events, or one event.
+
+    Judged event by event even where an event has a field of the wrong type.
+    """
+    StreamWorkspaceEvents: _grpc.StreamUnaryMultiCallable[_ingest_pb2.IngestWorkspaceEventsRequest, _ingest_pb2.StreamIngestResponse]
+    """Loads workspace events in bulk; each message of the stream is a batch and is committed on its own."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -115,6 +129,20 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     StreamWebEvents: _aio.StreamUnaryMultiCallable[_ingest_pb2.IngestWebEventsRequest, _ingest_pb2.StreamIngestResponse]  # type: ignore[assignment]
     """Loads web events in bulk; each message of the stream is a batch and is committed on its own."""
+    IngestWorkspaceEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestWorkspaceEventsRequest, _ingest_pb2.IngestResponse]  # type: ignore[assignment]
+    """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
+
+    An operation, conversation or message without an `event_id` is counted once per id of its own.
+
+    Credentials: `x-api-key`, a key of the workspace.
+    """
+    CollectWorkspaceEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CollectWorkspaceEventsRequest, _ingest_pb2.IngestResponse]  # type: ignore[assignment]
+    """The REST face of IngestWorkspaceEvents: the body is a JSON array of events, or one event.
+
+    Judged event by event even where an event has a field of the wrong type.
+    """
+    StreamWorkspaceEvents: _aio.StreamUnaryMultiCallable[_ingest_pb2.IngestWorkspaceEventsRequest, _ingest_pb2.StreamIngestResponse]  # type: ignore[assignment]
+    """Loads workspace events in bulk; each message of the stream is a batch and is committed on its own."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accepts events, batch by batch.
@@ -192,5 +220,37 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.StreamIngestResponse, _abc.Awaitable[_ingest_pb2.StreamIngestResponse]]:
         """Loads web events in bulk; each message of the stream is a batch and is committed on its own."""
+
+    @_abc_1.abstractmethod
+    def IngestWorkspaceEvents(
+        self,
+        request: _ingest_pb2.IngestWorkspaceEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.IngestResponse, _abc.Awaitable[_ingest_pb2.IngestResponse]]:
+        """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
+
+        An operation, conversation or message without an `event_id` is counted once per id of its own.
+
+        Credentials: `x-api-key`, a key of the workspace.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectWorkspaceEvents(
+        self,
+        request: _ingest_pb2.CollectWorkspaceEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.IngestResponse, _abc.Awaitable[_ingest_pb2.IngestResponse]]:
+        """The REST face of IngestWorkspaceEvents: the body is a JSON array of events, or one event.
+
+        Judged event by event even where an event has a field of the wrong type.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamWorkspaceEvents(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_pb2.IngestWorkspaceEventsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.StreamIngestResponse, _abc.Awaitable[_ingest_pb2.StreamIngestResponse]]:
+        """Loads workspace events in bulk; each message of the stream is a batch and is committed on its own."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
