@@ -1,8 +1,10 @@
--- Turns a failed call into the document of the caller's family of APIs, and refuses text that no call can carry.
+-- Turns a failure into the document of the caller's family of APIs, and refuses text that no call can carry.
 --
--- The server fails a call with its metadata in one frame: footfall-reason, footfall-message (percent-encoded), the
--- HTTP status, and for a batch without a good event footfall-rejected (percent-encoded JSON). Whatever lacks them was
--- made by the gRPC library and gets a fixed sentence, because such texts name classes and files.
+-- The server fails a call with its metadata in one frame: footfall-reason, footfall-message (percent-encoded) and the
+-- HTTP status; percent-encoded JSON for a batch without a good event (footfall-rejected) and for faulty parameters
+-- (footfall-detail). Whatever lacks them was made by the gRPC library and gets a fixed sentence, because such texts
+-- name classes and files. What Envoy refuses itself comes as family A's document from local_reply_config, and is
+-- written anew for the other families.
 
 local BY_GRPC_STATUS = {
   ["1"] = { "503", "unavailable", "The call was cancelled; try again in a moment." },
@@ -19,6 +21,11 @@ local function decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
+-- A header that is missing is no value at all to `tonumber`, which fails then.
+local function number(text)
+  return text and tonumber(text)
+end
+
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 local function quote(text)
@@ -27,13 +34,49 @@ local function quote(text)
   end) .. '"'
 end
 
--- Family A's document, and family B's.
-local function document_a(code, message, rejected)
-  local tail = rejected and ',"rejected":' .. rejected or ""
-  return '{"error":{"code":' .. quote(code) .. ',"message":' .. quote(message) .. tail .. "}}"
+-- A family is one entry here: a function from a failure to its document. A failure has `status`, `code` (lower case),
+-- `message`, and perhaps `rejected` and `detail` (JSON) and `limit`, `remaining`, `reset` and `retry_after` (of a used
+-- up allowance; whole numbers).
+local DOCUMENTS = {}
+
+-- Family A's and family B's.
+function DOCUMENTS.A(failure)
+  local tail = failure.rejected and ',"rejected":' .. failure.rejected or ""
+  return '{"error":{"code":' .. quote(failure.code) .. ',"message":' .. quote(failure.message) .. tail .. "}}"
 end
 
-local DOCUMENTS = { A = document_a }
+-- Family C has few codes: one a status, but for these reasons.
+local CODES_C = {
+  missing_website_id = "MISSING_WEBSITE_ID",
+  website_not_found = "WEBSITE_NOT_FOUND",
+  ["400"] = "VALIDATION_ERROR",
+  ["401"] = "AUTH_REQUIRED",
+  ["403"] = "FORBIDDEN",
+  ["404"] = "NOT_FOUND",
+  ["413"] = "PAYLOAD_TOO_LARGE",
+  ["429"] = "RATE_LIMIT_EXCEEDED",
+  ["500"] = "INTERNAL_SERVER_ERROR",
+  ["503"] = "UNAVAILABLE",
+  ["504"] = "UNAVAILABLE",
+}
+
+function DOCUMENTS.C(failure)
+  local message, tail = failure.message, failure.detail and ',"details":' .. failure.detail or ""
+  if failure.status == "429" and failure.reset then
+    message = "Rate limit exceeded. Please try again later."
+    tail = string.format(
+      ',"limit":%d,"remaining":%d,"reset":"%s","retryAfter":%d', failure.limit, failure.remaining,
+      os.date("!%Y-%m-%dT%H:%M:%S.000Z", failure.reset), failure.retry_after)
+  end
+  local code = CODES_C[failure.code] or CODES_C[failure.status] or failure.code:upper()
+  return '{"success":false,"error":' .. quote(message) .. ',"code":' .. quote(code) .. tail .. "}"
+end
+
+function DOCUMENTS.D(failure)
+  local message = failure.status == "429" and "Rate limit exceeded" or failure.message
+  local tail = failure.rejected and ',"rejected":' .. failure.rejected or ""
+  return '{"detail":' .. (failure.detail or quote(message)) .. tail .. "}"
+end
 
 -- Whether the bytes from 0x80 up in `text` form whole UTF-8 characters.
 local function is_utf8(text)
@@ -72,8 +115,9 @@ function envoy_on_request(handle)
       handle:respond({ [":status"] = "400" }, "not UTF-8")
     end
   end
-  if headers:get(":method") == "POST" then
-    local announced = tonumber(headers:get("content-length"))
+  local method = headers:get(":method")
+  if method == "POST" or method == "PATCH" then
+    local announced = number(headers:get("content-length"))
     if not announced or announced > BODY_BYTES_MAX then
       local body = handle:body()  -- waits for the whole of it
       if body and body:length() > BODY_BYTES_MAX then
@@ -83,29 +127,56 @@ function envoy_on_request(handle)
   end
 end
 
+-- What the server, or the gRPC library in its place, says of a failed call; nil for one that did not fail.
+local function server_failure(headers)
+  local status = headers:get("grpc-status")
+  if status == nil or status == "0" then return nil end
+  local reason = headers:get("footfall-reason")
+  if not reason then
+    local known = BY_GRPC_STATUS[status] or OTHERWISE
+    return { status = known[1], code = known[2], message = known[3] }
+  end
+  local rejected, detail = headers:get("footfall-rejected"), headers:get("footfall-detail")
+  return {
+    status = headers:get("footfall-status") or OTHERWISE[1],
+    code = reason:lower(),
+    message = decode(headers:get("footfall-message") or ""),
+    rejected = rejected and decode(rejected),
+    detail = detail and decode(detail),
+    limit = number(headers:get("x-ratelimit-limit")),
+    remaining = number(headers:get("x-ratelimit-remaining")),
+    reset = number(headers:get("x-ratelimit-reset")),
+    retry_after = number(headers:get("retry-after")),
+  }
+end
+
+-- What Envoy says of a request that it refuses, from the document that it has written.
+local function gateway_failure(status, document)
+  local code, message = document:match('^{"error":{"code":"([^"]*)","message":"([^"]*)"}}')
+  if code then return { status = status, code = code, message = message } end
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local status = headers:get("grpc-status")
-  if status == nil or status == "0" then return end
-
-  local known = BY_GRPC_STATUS[status] or OTHERWISE
-  local http_status, code, message = known[1], known[2], known[3]
-  local rejected = nil
-  local reason = headers:get("footfall-reason")
-  if reason then
-    http_status = headers:get("footfall-status") or http_status
-    code = reason:lower()
-    message = decode(headers:get("footfall-message") or "")
-    rejected = headers:get("footfall-rejected")
-    rejected = rejected and decode(rejected)
+  local family = handle:metadata():get("family") or "A"
+  local failure = server_failure(headers)
+  if failure then
+    headers:replace(":status", failure.status)
+    headers:remove("content-length")
+    if failure.status == "304" then
+      headers:remove("content-type")
+      return
+    end
+    headers:replace("content-type", "application/json")
+    local body = handle:body(true)  -- yields: `headers` is no longer valid after this
+    -- None where the server had already sent metadata; it does not, on a failure.
+    if body then body:setBytes(DOCUMENTS[family](failure)) end
+  elseif family ~= "A" then
+    local status = headers:get(":status")
+    if status < "400" then return end
+    headers:remove("content-length")
+    local body = handle:body()
+    failure = body and gateway_failure(status, body:getBytes(0, body:length()))
+    if failure then body:setBytes(DOCUMENTS[family](failure)) end
   end
-  local family = handle:metadata():get("family")
-  local document = (DOCUMENTS[family] or document_a)(code, message, rejected)
-
-  headers:replace(":status", http_status)
-  headers:replace("content-type", "application/json")
-  headers:remove("content-length")
-  local body = handle:body(true)  -- yields: `headers` is no longer valid after this
-  -- None where the server had already sent metadata; it does not, on a failure.
-  if body then body:setBytes(document) end
 end

@@ -1,7 +1,7 @@
 # ruff: noqa: N802 - servicers have the RPCs' names
 """A gRPC server that gives every answer on demand, so that the gateway's part is seen alone.
 
-The text that a call names its tenant with (`site`, `range_start`) is a scenario, a JSON object:
+A text of a call (`site`, `range_start`, `email`, …) may be a scenario, a JSON object:
 
     {"abort": CODE, "details": TEXT, "trailing": [[key, value], …]}   fails the call
     {"raise": TEXT}          raises an exception that nobody catches
@@ -10,7 +10,8 @@ The text that a call names its tenant with (`site`, `range_start`) is a scenario
     {"size": N}              answers with N bytes
     {"messages": N}          streams N messages, then goes on with "abort", if there is one
 
-Anything else is answered plainly. HttpBody answers tell what reached the server.
+Anything else is answered plainly. HttpBody answers tell what reached the server, and so does
+`CannedServer.told`.
 """
 
 from __future__ import annotations
@@ -18,26 +19,47 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 from google.api import httpbody_pb2
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from footfall.v1 import (
     accounts_pb2,
-    accounts_pb2_grpc,
+    charts_pb2,
+    custom_queries_pb2,
     export_pb2,
     export_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    metrics_pb2,
+    pace_pb2,
+    queries_pb2,
     realtime_pb2,
     realtime_pb2_grpc,
+    sessions_pb2,
     timeseries_pb2,
     timeseries_pb2_grpc,
 )
+
+#: What is answered by its texts alone.
+ECHOED = [
+    file.DESCRIPTOR
+    for file in (
+        accounts_pb2,
+        charts_pb2,
+        custom_queries_pb2,
+        metrics_pb2,
+        pace_pb2,
+        queries_pb2,
+        sessions_pb2,
+    )
+]
 
 
 def scenario(text: str) -> dict[str, Any]:
@@ -82,9 +104,50 @@ async def fail(wanted: dict[str, Any], context: grpc.aio.ServicerContext) -> Non
     )
 
 
-class Accounts(accounts_pb2_grpc.AccountsServiceServicer):
-    async def CreateApplication(self, request: Any, context: Any) -> Any:
-        return accounts_pb2.CreateApplicationResponse(id="app", name=request.name)
+def echo(service: ServiceDescriptor) -> grpc.GenericRpcHandler[Any, Any]:
+    """Return a handler of a service's unary calls that gives back the texts that it is given."""
+
+    def handler(method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+        request_type, answer_type = map(GetMessageClass, (method.input_type, method.output_type))
+
+        async def answer(request: Any, context: Any) -> Any:
+            texts = {
+                field.name: value
+                for field, value in request.ListFields()
+                if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+            }
+            for text in texts.values():
+                await play(text, context)
+            if answer_type is httpbody_pb2.HttpBody:
+                return httpbody_pb2.HttpBody(
+                    content_type="application/json", data=seen(context, **texts)
+                )
+            names = answer_type.DESCRIPTOR.fields_by_name
+            return answer_type(**{name: text for name, text in texts.items() if name in names})
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, request_type.FromString, answer_type.SerializeToString
+        )
+
+    return grpc.method_handlers_generic_handler(
+        service.full_name, {method.name: handler(method) for method in service.methods}
+    )
+
+
+class Listener(grpc.aio.ServerInterceptor):
+    """Keeps the metadata of the last call."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str | bytes]] = []
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        if "/footfall." in handler_call_details.method:
+            self.told = list(handler_call_details.invocation_metadata)
+        return await continuation(handler_call_details)
 
 
 class Ingest(ingest_pb2_grpc.IngestServiceServicer):
@@ -96,6 +159,9 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
 
     async def CollectWebEvents(self, request: Any, context: Any) -> Any:
         await play(request.site, context)
+        return await self._collect(request.content, context)
+
+    async def CollectWorkspaceEvents(self, request: Any, context: Any) -> Any:
         return await self._collect(request.content, context)
 
     async def StreamApiRequests(self, batches: Any, context: Any) -> Any:
@@ -176,6 +242,12 @@ class CannedServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._server: grpc.aio.Server | None = None
+        self._listener = Listener()
+
+    @property
+    def told(self) -> list[tuple[str, str | bytes]]:
+        """The metadata of the last call."""
+        return self._listener.told
 
     def start(self) -> None:
         asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
@@ -190,8 +262,12 @@ class CannedServer:
         self._loop.close()
 
     async def _start(self) -> None:
-        server = grpc.aio.server(options=[("grpc.max_receive_message_length", 9 << 20)])
-        accounts_pb2_grpc.add_AccountsServiceServicer_to_server(Accounts(), server)
+        server = grpc.aio.server(
+            interceptors=[self._listener], options=[("grpc.max_receive_message_length", 9 << 20)]
+        )
+        server.add_generic_rpc_handlers(
+            [echo(service) for file in ECHOED for service in file.services_by_name.values()]
+        )
         export_pb2_grpc.add_ExportServiceServicer_to_server(Export(), server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(), server)
         realtime_pb2_grpc.add_RealtimeServiceServicer_to_server(Realtime(), server)

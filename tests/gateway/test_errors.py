@@ -1,37 +1,20 @@
-"""Every error is family A's document, whoever makes it."""
+"""Every error is family A's document, whoever makes it; other families are in test_families.py."""
 
 from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.gateway.conftest import Gateway, running_gateway
-from tests.gateway.http1 import Answer, ask, raw
+from tests.gateway.documents import assert_document, at, failing, family_of
+from tests.gateway.http1 import ask, raw
 
 MIB = 1 << 20
-
-
-def at(path: str, **scenario: Any) -> str:
-    """Return a path whose call plays a scenario."""
-    return path + quote(json.dumps(scenario))
-
-
-def assert_document(answer: Answer, status: int, code: str) -> str:
-    """Check an error's form and return its message."""
-    assert answer.status == status, answer
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json.keys() == {"error"}
-    assert answer.json["error"]["code"] == code
-    internal = ("grpc-", "footfall-", "x-envoy-")
-    assert not [name for name in answer.headers if name.startswith(internal)]
-    message = answer.json["error"]["message"]
-    assert message
-    assert "Traceback" not in message
-    return str(message)
 
 
 def test_the_servers_error_becomes_the_document(gateway: Gateway) -> None:
@@ -78,12 +61,7 @@ def test_the_servers_error_becomes_the_document(gateway: Gateway) -> None:
 def test_the_status_is_the_servers(
     gateway: Gateway, path: str, grpc_code: str, status: int, reason: str
 ) -> None:
-    trailing = [
-        ["footfall-reason", reason],
-        ["footfall-message", "what"],
-        ["footfall-status", str(status)],
-    ]
-    answer = ask(gateway.port, "GET", at(path, abort=grpc_code, trailing=trailing))
+    answer = ask(gateway.port, "GET", at(path, **failing(grpc_code, status, reason)))
     assert assert_document(answer, status, reason.lower()) == "what"
 
 
@@ -165,20 +143,37 @@ def test_any_utf_8_is_passed_on(gateway: Gateway, text: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b'{"name": <script>}', b'{"name": 5}', b'{"name": "\xff"}', b"[1]", b'"x"', b"\x1f\x8b"],
+    [b"{", b'{"%s": <script>}', b'{"%s": 5}', b'{"%s": "\xff"}', b"[1]", b'"x"', b"\x1f\x8b"],
 )
-def test_malformed_documents(gateway: Gateway, body: bytes) -> None:
-    answer = ask(gateway.port, "POST", "/v1/applications", {}, body)
-    assert "script" not in assert_document(answer, 400, "invalid_parameter")
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("POST", "/v1/applications", b"name"),
+        ("POST", "/v1/keys", b"kind"),
+        ("PATCH", "/v1/members/7", b"password"),
+        ("POST", "/v1/auth/login", b"email"),
+    ],
+)
+def test_malformed_documents(
+    gateway: Gateway, method: str, path: str, field: bytes, body: bytes
+) -> None:
+    answer = ask(gateway.port, method, path, {}, body.replace(b"%s", field))
+    code = "validation_error" if family_of(path) == "C" else "invalid_parameter"
+    assert "script" not in assert_document(answer, 400, code, family_of(path))
 
 
 def test_a_body_may_have_8_mib(gateway: Gateway) -> None:
     fits = ask(gateway.port, "POST", "/1/event/", {}, b" " * (8 * MIB))
     assert (fits.status, fits.json["rejected"][0]["index"]) == (200, 8 * MIB)
-    for path in ("/1/event/", "/v1/collect", "/v1/applications"):
+    for method, path in (
+        ("POST", "/1/event/"),
+        ("POST", "/v1/collect"),
+        ("PATCH", "/v1/sites/7"),
+        ("POST", "/v1/auth/login"),
+    ):
         for size in (8 * MIB + 1, 12 * MIB, 30 * MIB):
-            over = ask(gateway.port, "POST", path, {}, b" " * size)
-            assert_document(over, 413, "payload_too_large")
+            over = ask(gateway.port, method, path, {}, b" " * size)
+            assert_document(over, 413, "payload_too_large", family_of(path))
             # A client that sends everything first is read to the end, unless that is too much.
             assert ("connection" in over.headers) == (size > 16 * MIB)
 
@@ -226,8 +221,9 @@ def test_an_answer_that_takes_too_long(gateway: Gateway) -> None:
         return configuration.replace("timeout: 30s", "timeout: 0.2s")
 
     with running_gateway(hurry) as hasty:
-        answer = ask(hasty.port, "GET", at("/v1/sources?site=", sleep=20))
-        assert_document(answer, 504, "unavailable")
+        for path in ("/v1/sources?site=", "/v1/analytics/flow_runs?page="):
+            answer = ask(hasty.port, "GET", at(path, sleep=20))
+            assert_document(answer, 504, "unavailable", family_of(path))
         fine = ask(hasty.port, "GET", at("/v1/realtime/stream?site=", sleep=0.5, messages=1))
         assert (fine.status, fine.body.count(b"snapshot")) == (200, 1)
 
@@ -244,6 +240,8 @@ def test_a_request_that_takes_too_long() -> None:
         assert_document(body, 408, "request_timeout")
         head = raw(hasty.port, b"GET /v1/sources HTTP/1.1\r\nhost: a\r\n")
         assert_document(head, 408, "request_timeout")
+        login = b"POST /v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{"
+        assert_document(raw(hasty.port, login), 408, "request_timeout", "C")
         stream = ask(hasty.port, "GET", at("/v1/realtime/stream?site=", sleep=1, messages=1))
         assert (stream.status, stream.body.count(b"snapshot")) == (200, 1)
 
@@ -251,10 +249,14 @@ def test_a_request_that_takes_too_long() -> None:
 def test_a_server_that_is_down_and_comes_back() -> None:
     with running_gateway() as gateway:
         gateway.server.stop()
-        answer = ask(gateway.port, "GET", "/v1/sources?site=x", {"origin": "null"})
-        assert_document(answer, 503, "unavailable")
-        assert answer.headers["retry-after"] == "1"
-        assert answer.headers["access-control-allow-origin"] == "null"
+        # Each is tried for seconds before it is given up.
+        calls = [("GET", "/v1/sources"), ("POST", "/v1/auth/logout"), ("GET", "/analytics/runs")]
+        with ThreadPoolExecutor() as pool:
+            answers = pool.map(lambda call: ask(gateway.port, *call, {"origin": "null"}), calls)
+        for (_, path), answer in zip(calls, answers, strict=True):
+            assert_document(answer, 503, "unavailable", family_of(path))
+            assert answer.headers["retry-after"] == "1"
+            assert answer.headers["access-control-allow-origin"] == "null"
         # A request that nobody has taken waits for the next server, with its whole body.
         returning = threading.Timer(0.5, gateway.server.start)
         returning.start()
