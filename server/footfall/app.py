@@ -34,6 +34,7 @@ from footfall.analytics.charts import ChartsService
 from footfall.analytics.engagement import EngagementService
 from footfall.analytics.export import ExportService
 from footfall.analytics.metrics.pricing import PriceList
+from footfall.analytics.metrics.service import MetricsService
 from footfall.analytics.overview import OverviewService
 from footfall.analytics.pace import PaceService
 from footfall.analytics.realtime import RealtimeService
@@ -45,6 +46,7 @@ from footfall.ingest.commit import GroupCommitter
 from footfall.ingest.enrich.geo import MmdbGeo, NoGeo
 from footfall.ingest.enrich.useragent import warm_up
 from footfall.ingest.ports import GeoSource, LiveSink
+from footfall.ingest.recording import CallRecorder
 from footfall.ingest.service import IngestService
 from footfall.lifecycle import Background, Deferred
 from footfall.live.cache import RedisCache
@@ -62,9 +64,11 @@ from footfall.rpc.health import Health
 from footfall.rpc.ingest import IngestServicer
 from footfall.rpc.limits import RateLimit
 from footfall.rpc.metrics import Metrics
+from footfall.rpc.metrics_service import MetricsServicer
 from footfall.rpc.pace import PaceServicer
 from footfall.rpc.peers import Peers, parse_networks
 from footfall.rpc.realtime import RealtimeServicer
+from footfall.rpc.recording import Record
 from footfall.rpc.server import RpcServer
 from footfall.rpc.services import PACKAGE
 from footfall.rpc.sessions import SessionServicer
@@ -83,6 +87,7 @@ _NEEDS = {
     "RealtimeService": ("redis",),
     "ChartsService": ("events",),
     "PaceService": ("events",),
+    "MetricsService": ("events",),
     "AccountsService": ("accounts",),
     "SessionService": ("accounts", "redis"),
 }
@@ -222,6 +227,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         )
         stack.push_async_callback(committer.drain)
         committer.start()
+        recorder = _recorder(committer, stack, background)
         background.start(asyncio.to_thread(warm_up))
 
         authenticator, sessions = _callers(accounts, redis, stack, background)
@@ -230,7 +236,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         metrics = Metrics()
         health = _health(events, accounts, redis)
-        _publish(metrics, committer, health)
+        _publish(metrics, committer, recorder, health)
         draining = asyncio.Event()
         realtime = RealtimeService(SharedReads(live), settings.live_window_s)
         history = CachedHistory(events, _cache(redis, settings))
@@ -248,6 +254,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                     OverviewService(history), ChartsService(history), EngagementService(history)
                 ),
                 "PaceService": PaceServicer(PaceService(history)),
+                "MetricsService": MetricsServicer(MetricsService(events, prices)),
                 "AccountsService": administration,
                 "SessionService": SessionServicer(sessions),
             },
@@ -260,6 +267,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                     authentication_per_minute=settings.authentication_per_minute,
                 ),
                 metrics,
+                Record(recorder),
                 message_bytes_max=settings.message_bytes_max,
                 debug=settings.log_level.lower() == "debug",
             ),
@@ -284,6 +292,16 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         finally:
             log.info("draining")
     log.info("stopped")
+
+
+def _recorder(
+    committer: GroupCommitter, stack: contextlib.AsyncExitStack, background: Background
+) -> CallRecorder:
+    """Record workspaces' calls, to the last one before the committer drains."""
+    recorder = CallRecorder(committer)
+    stack.push_async_callback(recorder.flush)
+    background.start(recorder.run())
+    return recorder
 
 
 async def _open_stores(
@@ -344,9 +362,11 @@ def _zones(accounts: AccountStore) -> Callable[[str], Any]:
     return zone
 
 
-def _publish(metrics: Metrics, committer: GroupCommitter, health: Health) -> None:
-    """Publish what the committer and the health checks know."""
-    stats = committer.stats
+def _publish(
+    metrics: Metrics, committer: GroupCommitter, recorder: CallRecorder, health: Health
+) -> None:
+    """Publish what the committer, the recorder and the health checks know."""
+    stats, calls = committer.stats, recorder.stats
     metrics.gauge(
         "footfall_queued_events",
         "Events that wait for a commit or are in one.",
@@ -371,6 +391,13 @@ def _publish(metrics: Metrics, committer: GroupCommitter, health: Health) -> Non
             "refused_ingest_requests",
             "Ingest requests that were refused since too much waited.",
             lambda: stats.refused_requests,
+        ),
+        ("recorded_calls", "Calls of workspaces that were recorded.", lambda: calls.recorded),
+        (
+            "unrecorded_calls",
+            "Calls of workspaces that were not recorded, since too many waited or the event store "
+            "refused them.",
+            lambda: calls.dropped,
         ),
     ):
         metrics.counter(f"footfall_{name}", help_text, read)

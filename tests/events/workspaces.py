@@ -7,7 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from footfall.analytics.metrics.pricing import PriceList
@@ -266,6 +266,43 @@ def batches(events: Iterable[Event], workspace_id: str, prices: PriceList) -> li
         )
         for table, mine in rows.items()
     ]
+
+
+#: What each table's events are called as they are sent.
+KINDS = {
+    EventTable.FLOW_RUN_EVENTS: "flow_run",
+    EventTable.AI_OPERATIONS: "ai_operation",
+    EventTable.CONVERSATIONS: "conversation",
+    EventTable.MESSAGES: "message",
+    EventTable.DOCUMENT_EVENTS: "document",
+    EventTable.TRIGGER_EVENTS: "trigger",
+    EventTable.API_CALLS: "api_call",
+}
+
+
+def as_sent(event: Event) -> dict[str, Any]:
+    """Return an event as the JSON document that a workspace sends."""
+    body: dict[str, Any] = {}
+    for name, value in event.fields.items():
+        if value is None:
+            continue
+        match name:
+            case "started_us" | "finished_us":
+                body[name.replace("_us", "_at")] = _text(value)
+            case "duration_us":
+                body["duration_ms"] = value / 1000
+            case "given_pd":
+                body["cost"] = value / 10**12
+            case "enabled" | "cached":
+                body[name] = bool(value)
+            case _:
+                body[name] = value
+    return {"timestamp": _text(event.ts_us), KINDS[event.table]: body}
+
+
+def _text(us: int) -> str:
+    moment = datetime.fromtimestamp(us // SECOND, UTC) + timedelta(microseconds=us % SECOND)
+    return moment.isoformat(timespec="microseconds")
 
 
 def _priced(row: dict[str, Any], prices: PriceList | None) -> dict[str, Any]:

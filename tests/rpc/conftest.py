@@ -28,6 +28,7 @@ from footfall.v1 import (
     charts_pb2_grpc,
     export_pb2_grpc,
     ingest_pb2_grpc,
+    metrics_pb2_grpc,
     pace_pb2_grpc,
     realtime_pb2_grpc,
     sessions_pb2,
@@ -140,6 +141,7 @@ class Service:
         self.timeseries: Any = timeseries_pb2_grpc.TimeseriesServiceStub(self.channel)
         self.export: Any = export_pb2_grpc.ExportServiceStub(self.channel)
         self.realtime: Any = realtime_pb2_grpc.RealtimeServiceStub(self.channel)
+        self.metrics: Any = metrics_pb2_grpc.MetricsServiceStub(self.channel)
         self.charts: Any = charts_pb2_grpc.ChartsServiceStub(self.channel)
         self.pace: Any = pace_pb2_grpc.PaceServiceStub(self.channel)
         self.accounts: Any = accounts_pb2_grpc.AccountsServiceStub(self.channel)

@@ -32,6 +32,7 @@ from footfall.rpc.chain import (
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.peers import Peers
 from footfall.rpc.policy import POLICIES, ApplicationKey, SignedIn, SigningIn, WorkspaceKey
+from footfall.rpc.recording import Record
 from footfall.rpc.services import DESCRIPTORS, methods
 from footfall.v1 import ingest_pb2, realtime_pb2, timeseries_pb2
 from tests.accounts.values import cheap_hash
@@ -62,6 +63,7 @@ async def test_the_order_of_the_chain(service: Service) -> None:
         RequestId,
         Log,
         Measure,
+        Record,
         Errors,
         Deadline,
         Authenticate,

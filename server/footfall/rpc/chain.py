@@ -32,6 +32,7 @@ from footfall.rpc.access import Access
 from footfall.rpc.call import TRANSCODED, Call, Context, Method, Step
 from footfall.rpc.limits import RateLimit
 from footfall.rpc.metrics import Metrics
+from footfall.rpc.recording import Record
 from footfall.rpc.status import failure, internal_failure
 
 #: The longest that a call with one answer may take, whatever deadline its caller set, in seconds.
@@ -306,7 +307,13 @@ class Authorise:
 
 
 def build_chain(
-    access: Access, rate_limit: RateLimit, metrics: Metrics, *, message_bytes_max: int, debug: bool
+    access: Access,
+    rate_limit: RateLimit,
+    metrics: Metrics,
+    record: Record,
+    *,
+    message_bytes_max: int,
+    debug: bool,
 ) -> tuple[Middleware, ...]:
     """Return the middlewares, outermost first."""
     return (
@@ -316,6 +323,8 @@ def build_chain(
         Log(every_call=debug),
         # Inside the log, whose own time is not the call's.
         Measure(metrics),
+        # Outside of what decides how a call ended, which is part of its record.
+        record,
         # Inside what observes codes, which it decides; around all that raises.
         Errors(),
         # Inside the errors, since a passed deadline is one; before any store is asked.

@@ -89,6 +89,7 @@ _APPLICATION_WRITE = Policy(ApplicationKey(ApplicationAccess.WRITE))
 _APPLICATION_READ = Policy(ApplicationKey(ApplicationAccess.READ), Allowance.APPLICATION_READS)
 _SITE_READ = Policy(SiteKey(Scope.READ), Allowance.SITE)
 _SITE_WRITE = Policy(SiteKey(Scope.WRITE))
+_WORKSPACE_READ = Policy(WorkspaceKey(), Allowance.WORKSPACE)
 _WORKSPACE_WRITE = Policy(WorkspaceKey())
 _ACCOUNT_ADMIN = Policy(AccountAdmin())
 _ACCOUNT_MEMBER = Policy(AccountAdmin(members=True))
@@ -118,6 +119,9 @@ POLICIES: Mapping[str, Policy] = {
     "ChartsService/GetCharts": _SITE_READ,
     "ChartsService/GetEngagement": _SITE_READ,
     "PaceService/GetPace": _SITE_READ,
+    "MetricsService/ListMetrics": _WORKSPACE_READ,
+    "MetricsService/GetMetric": _WORKSPACE_READ,
+    "MetricsService/GetMetricDocument": _WORKSPACE_READ,
     "AccountsService/CreateApplication": _ACCOUNT_ADMIN,
     "AccountsService/CreateKey": _ACCOUNT_ADMIN,
     "AccountsService/ListKeys": _ACCOUNT_ADMIN,
