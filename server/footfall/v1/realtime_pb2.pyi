@@ -165,7 +165,7 @@ Global___SourceRow: _TypeAlias = SourceRow  # noqa: Y015
 
 @_typing.final
 class RealtimePage(_message.Message):
-    """A page with active users or page views today."""
+    """A page with active users."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
