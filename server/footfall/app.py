@@ -265,6 +265,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                     peers,
                     ClientSubjects(salts),
                     authentication_per_minute=settings.authentication_per_minute,
+                    public_per_minute=settings.public_per_minute,
+                    custom_sql_per_minute=settings.custom_sql_per_minute,
                 ),
                 metrics,
                 Record(recorder),

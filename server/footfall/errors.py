@@ -42,7 +42,10 @@ class FootfallError(Exception):
 
 @dataclass(eq=False)
 class InvalidInputError(FootfallError):
-    """The caller's parameters are wrong; sending the same again cannot succeed."""
+    """The caller's parameters are wrong; sending the same again cannot succeed.
+
+    Reasons: INVALID_PARAMETER; SITE_REQUIRED and MISSING_WEBSITE_ID where no site is named.
+    """
 
     violations: Sequence[FieldViolation] = ()
 
@@ -69,6 +72,25 @@ class InvalidParametersError(InvalidInputError):
     default_reason: ClassVar[str] = "INVALID_PARAMETERS"
 
 
+@dataclass(frozen=True, slots=True)
+class QueryFault:
+    """One fault of a batch query: where it is, what is wrong, and what was probably meant."""
+
+    field: str
+    message: str
+    #: A sentence, or "".
+    suggestion: str = ""
+
+
+@dataclass(eq=False)
+class InvalidQueryError(InvalidInputError):
+    """A batch query is malformed; `faults` are all of them."""
+
+    faults: Sequence[QueryFault] = ()
+
+    default_reason: ClassVar[str] = "VALIDATION_ERROR"
+
+
 @dataclass(eq=False)
 class TooLargeError(InvalidInputError):
     """The request is larger than a documented limit."""
@@ -88,7 +110,7 @@ class UnauthenticatedError(FootfallError):
     """Credentials are missing, unknown, revoked or expired.
 
     Reasons: MISSING_TOKEN and INVALID_TOKEN (Bearer keys and sessions), MISSING_CREDENTIALS and
-    INVALID_CREDENTIALS (applications), MISSING_API_KEY and INVALID_API_KEY (workspaces),
+    INVALID_CREDENTIALS (applications), MISSING_API_KEY and INVALID_API_KEY (`x-api-key`),
     INVALID_LOGIN (an unknown address and a wrong password).
     """
 
@@ -110,7 +132,7 @@ class ForbiddenError(FootfallError):
 class NotFoundError(FootfallError):
     """What was named does not exist, or not for this caller.
 
-    Reasons: NOT_FOUND, UNKNOWN_METRIC.
+    Reasons: NOT_FOUND, UNKNOWN_METRIC, WEBSITE_NOT_FOUND.
     """
 
     default_reason: ClassVar[str] = "NOT_FOUND"

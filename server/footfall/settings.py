@@ -73,6 +73,16 @@ class Settings:
         30,
         "Calls a minute that one client address may make to sign in and out.",
     )
+    public_per_minute: int = setting(
+        "FOOTFALL_PUBLIC_PER_MINUTE",
+        100,
+        "Calls a minute that one client address may make without credentials, to public sites.",
+    )
+    custom_sql_per_minute: int = setting(
+        "FOOTFALL_CUSTOM_SQL_PER_MINUTE",
+        30,
+        "Custom SQL queries a minute that an account may make.",
+    )
     geo_database: str = setting(
         "FOOTFALL_GEO_DATABASE", "", "Path of an mmdb file for country and city; empty: none."
     )

@@ -28,6 +28,7 @@ from footfall.rpc.chain import (
     Measure,
     RateLimit,
     RequestId,
+    TellAllowance,
 )
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.peers import Peers
@@ -67,6 +68,7 @@ async def test_the_order_of_the_chain(service: Service) -> None:
         Errors,
         Deadline,
         Authenticate,
+        TellAllowance,
         Decode,
         Authorise,
         RateLimit,
@@ -387,6 +389,8 @@ async def test_an_allowance_that_cannot_be_asked_for_is_unavailable(service: Ser
         Peers(()),
         ClientSubjects(SaltCache(service.store)),
         authentication_per_minute=30,
+        public_per_minute=100,
+        custom_sql_per_minute=30,
     )
     handlers = Handlers(RequestId(), Errors(), Tenant(), limit)
     handlers.add(method, echo)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from footfall.accounts.model import Site, Subscription
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -31,6 +33,8 @@ class Decision:
     reset_at: float
     #: Whole seconds after which one request does pass; 0 if this one did.
     retry_after_s: int
+    #: Which of the request's windows that is, counted from 0.
+    place: int = 0
 
 
 class RateLimiter(Protocol):
@@ -41,3 +45,17 @@ class RateLimiter(Protocol):
 
         Raises UnavailableError (REDIS_UNAVAILABLE) if no decision can be had.
         """
+
+
+def account_windows(tenant: Subscription | Site) -> tuple[Window, ...]:
+    """Return the windows that every request for an account must fit into, all at once."""
+    subject, plan = f"account:{tenant.account_id}", tenant.plan
+    return (
+        Window(subject, plan.account_requests_per_10s, 10),
+        Window(subject, plan.account_requests_per_minute, 60),
+    )
+
+
+def sql_window(tenant: Subscription | Site, per_minute: int) -> Window:
+    """Return the window that custom SQL must fit into besides."""
+    return Window(f"account-sql:{tenant.account_id}", per_minute, 60)

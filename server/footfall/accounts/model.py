@@ -61,6 +61,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscription:
+    """An account, as what its plan allows it."""
+
+    account_id: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     id: str
     account_id: str

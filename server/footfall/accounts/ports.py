@@ -17,6 +17,7 @@ from footfall.accounts.model import (
     Role,
     Scope,
     Site,
+    Subscription,
     User,
     Workspace,
 )
@@ -137,6 +138,7 @@ class AccountStore(Protocol):
         """Change what is given; raises NotFoundError for a site that is not of the account."""
 
     def get_account(self, account: str) -> Account: ...
+    def get_subscription(self, account_id: str) -> Subscription | None: ...
     def get_site(self, site_id: str) -> Site | None: ...
     def get_application(self, application_id: str) -> Application | None: ...
     def list_sites(self) -> list[Site]:

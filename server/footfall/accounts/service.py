@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from footfall.accounts.key_use import KeyUse
 from footfall.accounts.keys import (
@@ -22,6 +23,7 @@ from footfall.accounts.model import (
     ApplicationGrant,
     Scope,
     Site,
+    Subscription,
     Workspace,
 )
 from footfall.accounts.ports import AccountStore
@@ -37,6 +39,15 @@ from footfall.errors import (
 LOOKUP_TTL_S = 0.5
 _THREADS = 4
 _SCHEME = "bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class Website:
+    """A site that may be read."""
+
+    site: Site
+    #: Whether the caller may read it only because everybody may.
+    as_stranger: bool
 
 
 class Authenticator:
@@ -68,6 +79,9 @@ class Authenticator:
         self._grants: Lookups[tuple[str, bytes], ApplicationGrant | None] = Lookups(
             lambda key: store.find_application(*key), self._executor, ttl_s=ttl_s, clock=clock
         )
+        self._subscriptions: Lookups[str, Subscription | None] = Lookups(
+            store.get_subscription, self._executor, ttl_s=ttl_s, clock=clock
+        )
         self._workspaces: Lookups[bytes, Workspace | None] = Lookups(
             store.find_workspace, self._executor, ttl_s=ttl_s, clock=clock
         )
@@ -81,13 +95,28 @@ class Authenticator:
         if header is None or not header.strip():
             raise UnauthenticatedError("The Authorization header is missing.", "MISSING_TOKEN")
         scheme, _, token = header.strip().partition(" ")
-        token = token.strip()
-        key = None
-        # What cannot be a key is not worth a look-up.
-        if scheme.lower() == _SCHEME and key_kind(token) is not None:
-            key = await self._keys.get(key_digest(token))
-        if key is None or not self._is_in_force(key):
+        key = await self._key(token.strip()) if scheme.lower() == _SCHEME else None
+        if key is None:
             raise UnauthenticatedError("Bearer token is invalid or revoked.", "INVALID_TOKEN")
+        return key
+
+    async def authenticate_key(self, header: str) -> ApiKey:
+        """Return the API key of an `X-API-Key` header.
+
+        Raises UnauthenticatedError (INVALID_API_KEY) for one with anything but a key that is known,
+        not revoked and not expired.
+        """
+        key = await self._key(header.strip())
+        if key is None:
+            raise UnauthenticatedError("The API key is invalid or revoked.", "INVALID_API_KEY")
+        return key
+
+    async def _key(self, text: str) -> ApiKey | None:
+        """Return the key in force that `text` is, and note that it is used."""
+        # What cannot be a key is not worth a look-up.
+        key = await self._keys.get(key_digest(text)) if key_kind(text) is not None else None
+        if key is None or not self._is_in_force(key):
+            return None
         if self._key_use is not None:
             self._key_use.note(key.id)
         return key
@@ -123,6 +152,51 @@ class Authenticator:
         if site is None:
             raise NotFoundError("There is no such site.")
         return site
+
+    async def subscription(self, account_id: str) -> Subscription:
+        """Return what an account's plan allows it, for a caller who belongs to the account."""
+        subscription = await self._subscriptions.get(account_id)
+        if subscription is None:
+            raise UnauthenticatedError("The account of these credentials is gone.", "INVALID_TOKEN")
+        return subscription
+
+    async def authorize_website(
+        self, account_id: str, key: ApiKey | None, website_id: str, *, public: bool
+    ) -> Website:
+        """Return the website that the call names, for a caller of this account: one of its users,
+        or one of its keys. With `public`, any caller may read a public website.
+
+        Raises InvalidInputError (MISSING_WEBSITE_ID) if none is named; NotFoundError
+        (WEBSITE_NOT_FOUND) for one of another account, whether it exists or not; ForbiddenError
+        (SITE_NOT_AUTHORIZED, SCOPE_REQUIRED) for one of the account's that the key is not for.
+        """
+        if not website_id:
+            raise InvalidInputError(
+                "The website_id query parameter is missing.", "MISSING_WEBSITE_ID"
+            )
+        site = await self._sites.get(website_id) if is_id(website_id) else None
+        if site is not None and site.account_id == account_id and _may_read(key, site):
+            return Website(site, as_stranger=False)
+        if public and site is not None and site.public:
+            return Website(site, as_stranger=True)
+        if site is None or site.account_id != account_id:
+            raise NotFoundError(
+                "There is no website with this id in your account.", "WEBSITE_NOT_FOUND"
+            )
+        if key is not None and site.id in key.site_ids:
+            require_scope(key, Scope.READ)
+        raise ForbiddenError("The API key has no access to this website.", "SITE_NOT_AUTHORIZED")
+
+    async def public_website(self, website_id: str) -> Website:
+        """Return the website that a caller without credentials names.
+
+        Raises UnauthenticatedError (MISSING_TOKEN) unless there is a public one of this id.
+        """
+        site = await self._sites.get(website_id) if is_id(website_id) else None
+        if site is None or not site.public:
+            # It tells of no website whether it exists, nor that its name is missing.
+            raise missing_api_key()
+        return Website(site, as_stranger=True)
 
     async def authenticate_application(
         self, application_id: str | None, key: str | None, needed: ApplicationAccess
@@ -173,6 +247,18 @@ class Authenticator:
     def close(self) -> None:
         """Take no more look-ups; the store is the caller's to close."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def missing_api_key() -> UnauthenticatedError:
+    """Return the error of a call that needs credentials and has none."""
+    return UnauthenticatedError(
+        "Authentication is required: send an API key as x-api-key or as Authorization: Bearer.",
+        "MISSING_TOKEN",
+    )
+
+
+def _may_read(key: ApiKey | None, site: Site) -> bool:
+    return key is None or (site.id in key.site_ids and Scope.READ in key.scopes)
 
 
 def require_scope(key: ApiKey, scope: Scope) -> None:

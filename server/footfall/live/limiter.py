@@ -84,11 +84,12 @@ def _refuse(batch: list[_Request]) -> None:
 
 
 def _decision(reply: list[Any]) -> Decision:
-    allowed, limit, remaining, end_us, wait_us = reply
+    allowed, limit, remaining, end_us, wait_us, place = reply
     return Decision(
         allowed=bool(allowed),
         limit=limit,
         remaining=remaining,
         reset_at=end_us / 1e6,
         retry_after_s=-(-wait_us // 1_000_000),
+        place=place - 1,
     )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from footfall.accounts.model import ApiKey, ApplicationAccess, Scope
-from footfall.accounts.service import Authenticator, require_scope
+from footfall.accounts.service import Authenticator, missing_api_key, require_scope
 from footfall.accounts.sessions import Sessions, require_admin
+from footfall.errors import ForbiddenError, UnauthenticatedError
 from footfall.rpc.call import Call, Method
 from footfall.rpc.cookies import require_own_page, session_id
 from footfall.rpc.policy import (
     AccountAdmin,
+    AccountReader,
+    Anyone,
     ApplicationKey,
     Policy,
     SessionOrKey,
     SignedIn,
     SigningIn,
     SiteKey,
+    WebsiteReader,
     WorkspaceKey,
 )
 
@@ -53,6 +58,12 @@ class Access:
                 check = self._signed_in
             case SigningIn():
                 check = _signing_in
+            case AccountReader():
+                check = self._reader(strangers=False)
+            case WebsiteReader(public):
+                check = self._reader(strangers=public)
+            case Anyone():
+                check = _anyone
         return check
 
     def _application_key(self, access: ApplicationAccess) -> Check:
@@ -107,15 +118,49 @@ class Access:
         call.principal = session = await self._sessions.authenticate(session_id(call))
         call.tenant = session.account_id
 
+    def _reader(self, *, strangers: bool) -> Check:
+        """Return the check of a caller who reads for an account, or is a stranger if those may
+        come. The tenant is the account until the call is known to be about one of its sites.
+        """
+        accounts = self._authenticator
+
+        async def check(call: Call) -> None:
+            api_key = call.metadata.get("x-api-key", "")
+            bearer = call.metadata.get("authorization", "")
+            if api_key.strip():
+                call.principal = await accounts.authenticate_key(api_key)
+            elif bearer.strip():
+                call.principal = await accounts.authenticate_bearer(bearer)
+            elif strangers:
+                await self._signed_in_or_stranger(call)
+            elif session_id(call) is None:
+                raise missing_api_key()
+            else:
+                await self._signed_in(call)
+            if call.principal is not None:
+                call.tenant = await accounts.subscription(call.principal.account_id)
+
+        return check
+
+    async def _signed_in_or_stranger(self, call: Call) -> None:
+        """Find out who calls by the session. Browsers send it without being asked to, so that one
+        that does not count makes a stranger of the caller, and no failure of the call.
+        """
+        if session_id(call) is not None:
+            with contextlib.suppress(UnauthenticatedError, ForbiddenError):
+                await self._signed_in(call)
+
     def authoriser(self, method: Method) -> Check | None:
         """Return the check of the tenant that the message names; it sets the call's tenant.
 
         None where the credentials name the tenant themselves. A request stream is about the site
         of its first message.
         """
+        accounts = self._authenticator
+        if isinstance(method.policy.credentials, WebsiteReader):
+            return self._website_reader(public=method.policy.credentials.public)
         if not isinstance(method.policy.credentials, SiteKey):
             return None
-        accounts = self._authenticator
         scope = method.policy.credentials.scope
 
         async def site(call: Call, site_id: str) -> None:
@@ -134,12 +179,36 @@ class Access:
 
         return of_first_message if method.request_streaming else of_message
 
+    def _website_reader(self, *, public: bool) -> Check:
+        accounts = self._authenticator
+
+        async def check(call: Call) -> None:
+            website_id, caller = call.request.website_id, call.principal
+            if caller is None:
+                website = await accounts.public_website(website_id)
+            else:
+                website = await accounts.authorize_website(
+                    caller.account_id,
+                    caller if isinstance(caller, ApiKey) else None,
+                    website_id,
+                    public=public,
+                )
+            call.tenant = website.site
+            if website.as_stranger:
+                call.principal = None
+
+        return check
+
     async def recheck(self, call: Call) -> None:
         """Raise what a new call of the same caller would meet; for calls that live long."""
         await self.authenticator(call.method.policy)(call)
         authorise = self.authoriser(call.method)
         if authorise is not None:
             await authorise(call)
+
+
+async def _anyone(call: Call) -> None:
+    """Let everybody through."""
 
 
 async def _signing_in(call: Call) -> None:

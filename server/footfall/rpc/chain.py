@@ -30,7 +30,7 @@ from footfall.errors import (
 )
 from footfall.rpc.access import Access
 from footfall.rpc.call import TRANSCODED, Call, Context, Method, Step
-from footfall.rpc.limits import RateLimit
+from footfall.rpc.limits import RateLimit, TellAllowance
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.recording import Record
 from footfall.rpc.status import failure, internal_failure
@@ -331,6 +331,8 @@ def build_chain(
         Deadline(),
         # Strangers are turned away before their bytes are looked at.
         Authenticate(access),
+        # Around all that may fail for a caller who is known, before the limit tells it.
+        TellAllowance(rate_limit),
         # Authorisation reads the message, not what a path or a header claims of it.
         Decode(message_bytes_max),
         # Only who may ask spends the tenant's allowance.

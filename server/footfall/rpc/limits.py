@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from footfall.accounts.clients import ClientSubjects
-from footfall.accounts.limits import Decision, RateLimiter, Window
-from footfall.errors import RateLimitedError
+from footfall.accounts.limits import Decision, RateLimiter, Window, account_windows, sql_window
+from footfall.errors import (
+    FootfallError,
+    InvalidInputError,
+    RateLimitedError,
+    UnavailableError,
+)
 from footfall.rpc.call import Call, Method, Step
 from footfall.rpc.peers import Peers
 from footfall.rpc.policy import Allowance
+
+_LIMIT = "x-ratelimit-limit"
 
 #: Finds the windows that a call must fit into.
 _WindowsOf = Callable[[Call], Awaitable[Sequence[Window]]]
 
 
 class RateLimit:
-    """Spends one unit of the caller's allowance, and tells what is left.
+    """Spends what a call costs of the caller's allowance, and tells what is left.
 
-    Most allowances are those of the tenant's plan. Who signs in has no tenant yet, so that those
-    calls are counted for a client address: `authentication_per_minute` of them.
+    Most allowances are those of the tenant's plan. Calls of nobody in particular are counted for a
+    client address: `authentication_per_minute` of those that sign in, and `public_per_minute`.
     """
 
     def __init__(
@@ -30,18 +38,36 @@ class RateLimit:
         clients: ClientSubjects,
         *,
         authentication_per_minute: int,
+        public_per_minute: int,
+        custom_sql_per_minute: int,
     ) -> None:
         self._limiter = limiter
 
-        async def authentication(call: Call) -> Sequence[Window]:
-            subjects = await clients.subjects("authentication", peers.client_ip(call), 60)
-            return [Window(subject, authentication_per_minute, 60) for subject in subjects]
+        def of_client(purpose: str, limit: int) -> _WindowsOf:
+            async def windows(call: Call) -> Sequence[Window]:
+                subjects = await clients.subjects(purpose, peers.client_ip(call), 60)
+                return [Window(subject, limit, 60) for subject in subjects]
+
+            return windows
+
+        public = of_client("public", public_per_minute)
+
+        async def account(call: Call) -> Sequence[Window]:
+            # Who reads a public site spends none of its account's requests.
+            return await public(call) if call.principal is None else account_windows(call.tenant)
+
+        async def account_sql(call: Call) -> Sequence[Window]:
+            window = sql_window(call.tenant, custom_sql_per_minute)
+            return (*account_windows(call.tenant), window)
 
         self._windows: dict[Allowance, _WindowsOf] = {
             Allowance.SITE: _site,
             Allowance.APPLICATION_READS: _application,
             Allowance.WORKSPACE: _workspace,
-            Allowance.AUTHENTICATION: authentication,
+            Allowance.AUTHENTICATION: of_client("authentication", authentication_per_minute),
+            Allowance.ACCOUNT: account,
+            Allowance.ACCOUNT_SQL: account_sql,
+            Allowance.PUBLIC: public,
         }
 
     def wrap(self, method: Method, proceed: Step) -> Step:
@@ -49,26 +75,86 @@ class RateLimit:
         if method.policy.allowance is None:
             return proceed
         windows_of = self._windows[method.policy.allowance]
+        cost_of = method.policy.cost
         limiter = self._limiter
-        of_client = method.policy.allowance is Allowance.AUTHENTICATION
 
         async def step(call: Call) -> None:
             windows = await windows_of(call)
-            decision = await limiter.decide(windows)
+            cost = cost_of(call.request)
+            if cost > 1:
+                _require_possible(cost, windows)
+            decision = await limiter.decide(windows, cost)
             call.headers += _headers(decision)
-            if not decision.allowed:
-                raise RateLimitedError(
-                    f"The limit of {decision.limit} requests in {_length(windows[0].seconds)} is "
-                    f"reached; try again in {decision.retry_after_s} s.",
-                    metadata={
-                        "subject": "client" if of_client else windows[0].subject,
-                        "limit": str(decision.limit),
-                    },
-                    retry_after_s=decision.retry_after_s,
-                )
+            if not decision.allowed and cost:
+                raise _refusal(decision, windows[decision.place])
             await proceed(call)
 
         return step
+
+    async def tell(self, call: Call) -> None:
+        """Tell a caller who has failed before the decision what is left, and spend nothing."""
+        allowance = call.method.policy.allowance
+        if allowance is not None:
+            decision = await self._limiter.decide(await self._windows[allowance](call), 0)
+            call.headers += _headers(decision)
+
+
+class TellAllowance:
+    """Tells what is left in the answers that fail between the credentials and the rate limit, in
+    the family whose every answer does so.
+    """
+
+    def __init__(self, rate_limit: RateLimit) -> None:
+        self._rate_limit = rate_limit
+
+    def wrap(self, method: Method, proceed: Step) -> Step:
+        """Return the step that tells of failures in `proceed`."""
+        if method.policy.allowance not in _TOLD_ALWAYS:
+            return proceed
+        tell = self._rate_limit.tell
+
+        async def step(call: Call) -> None:
+            try:
+                await proceed(call)
+            except FootfallError:
+                if call.tenant is not None and not _is_told(call):
+                    # The call has failed for another reason, which is the one to say.
+                    with contextlib.suppress(UnavailableError):
+                        await tell(call)
+                raise
+
+        return step
+
+
+_TOLD_ALWAYS = frozenset({Allowance.ACCOUNT, Allowance.ACCOUNT_SQL})
+
+
+def _is_told(call: Call) -> bool:
+    return any(name == _LIMIT for name, _ in call.headers)
+
+
+def _require_possible(cost: int, windows: Sequence[Window]) -> None:
+    """Raise InvalidInputError for a batch that no waiting would let through."""
+    tightest = min(windows, key=lambda window: window.limit)
+    if cost > tightest.limit:
+        raise InvalidInputError(
+            f"The batch has {cost} queries, but only {tightest.limit} in "
+            f"{_length(tightest.seconds)} are allowed; send it in smaller ones.",
+            metadata={"limit": str(tightest.limit)},
+        )
+
+
+def _refusal(decision: Decision, window: Window) -> RateLimitedError:
+    return RateLimitedError(
+        f"The limit of {decision.limit} requests in {_length(window.seconds)} is reached; try "
+        f"again in {decision.retry_after_s} s.",
+        metadata={
+            # A client's has a hash of its address, which is nobody's business.
+            "subject": "client" if window.subject.startswith("client:") else window.subject,
+            "limit": str(decision.limit),
+        },
+        retry_after_s=decision.retry_after_s,
+    )
 
 
 async def _site(call: Call) -> Sequence[Window]:
@@ -93,7 +179,7 @@ def _length(seconds: int) -> str:
 
 def _headers(decision: Decision) -> list[tuple[str, str]]:
     return [
-        ("x-ratelimit-limit", str(decision.limit)),
+        (_LIMIT, str(decision.limit)),
         ("x-ratelimit-remaining", str(decision.remaining)),
         ("x-ratelimit-reset", str(math.ceil(decision.reset_at))),
     ]

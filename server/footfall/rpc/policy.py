@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from footfall.accounts.model import ApplicationAccess, Scope
+from footfall.rpc.costs import Cost, of_body, of_queries, one
 
 
 class Allowance(Enum):
@@ -20,6 +21,13 @@ class Allowance(Enum):
     WORKSPACE = auto()
     #: The calls a minute that sign in and out, for one client address.
     AUTHENTICATION = auto()
+    #: The account's requests in ten seconds and in a minute, both at once; for callers without
+    #: credentials, those of PUBLIC.
+    ACCOUNT = auto()
+    #: The same, and the account's custom SQL queries a minute.
+    ACCOUNT_SQL = auto()
+    #: The calls a minute without credentials, for one client address.
+    PUBLIC = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +80,40 @@ class WorkspaceKey:
     """`x-api-key`; the tenant is the workspace that the key belongs to."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccountReader:
+    """`x-api-key`, a Bearer key or a session; of several, the first of these counts. The tenant is
+    the caller's account, as a Subscription.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class WebsiteReader:
+    """As AccountReader; the tenant is the site that the message names by its `website_id`. The
+    key has the read scope on it, the session's user belongs to its account.
+    """
+
+    #: Whether a site that is marked public can be read by anybody, also without credentials. The
+    #: principal is None then.
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Anyone:
+    """None, and none are looked at."""
+
+
 Credentials = (
-    ApplicationKey | SiteKey | WorkspaceKey | AccountAdmin | SessionOrKey | SignedIn | SigningIn
+    ApplicationKey
+    | SiteKey
+    | WorkspaceKey
+    | AccountAdmin
+    | SessionOrKey
+    | SignedIn
+    | SigningIn
+    | AccountReader
+    | WebsiteReader
+    | Anyone
 )
 
 
@@ -83,6 +123,9 @@ class Policy:
 
     credentials: Credentials
     allowance: Allowance | None = None
+    #: Units of the allowance that a message costs; a call that costs none is never refused, and
+    #: tells what is left.
+    cost: Cost = one
 
 
 _APPLICATION_WRITE = Policy(ApplicationKey(ApplicationAccess.WRITE))
@@ -93,6 +136,13 @@ _WORKSPACE_READ = Policy(WorkspaceKey(), Allowance.WORKSPACE)
 _WORKSPACE_WRITE = Policy(WorkspaceKey())
 _ACCOUNT_ADMIN = Policy(AccountAdmin())
 _ACCOUNT_MEMBER = Policy(AccountAdmin(members=True))
+#: For what is asked about websites: the typed call, its REST twin, and both of SQL.
+_QUERIES = Policy(WebsiteReader(public=True), Allowance.ACCOUNT, of_queries)
+_QUERIES_BODY = Policy(WebsiteReader(public=True), Allowance.ACCOUNT, of_body)
+_CUSTOM_QUERY = Policy(WebsiteReader(), Allowance.ACCOUNT)
+_CUSTOM_SQL = Policy(WebsiteReader(), Allowance.ACCOUNT_SQL)
+_ACCOUNT_READ = Policy(AccountReader(), Allowance.ACCOUNT)
+_PUBLIC = Policy(Anyone(), Allowance.PUBLIC)
 _AUTHENTICATION = Policy(SigningIn(), Allowance.AUTHENTICATION)
 
 #: Every method of footfall.v1, by its path without the package; one that is missing here cannot be

@@ -21,6 +21,7 @@ from footfall.accounts.model import (
     ApplicationGrant,
     Plan,
     Site,
+    Subscription,
     Workspace,
 )
 from footfall.accounts.sql.keys import KeyStatements
@@ -194,6 +195,11 @@ class SqlAccountStore(KeyStatements, UserStatements):
     def get_account(self, account: str) -> Account:
         with self._reading() as session:
             return to_account(find_account(session, account))
+
+    def get_subscription(self, account_id: str) -> Subscription | None:
+        with self._reading() as session:
+            row = session.get(AccountRow, account_id)
+            return None if row is None else Subscription(row.id, to_plan(row.plan))
 
     def account_sites(self, account: str) -> list[Site]:
         with self._reading() as session:

@@ -4,7 +4,7 @@
 -- its cost, then limit and length in seconds of each of its windows.
 -- A counter is "SPENT:END", END in microseconds by this server's clock. The end is compared here
 -- rather than left to the key's expiry, which comes up to a millisecond late.
--- Reply: for each request {allowed, limit, remaining, end in us, wait in us}.
+-- Reply: for each request {allowed, limit, remaining, end in us, wait in us, place of that window from 1}.
 local time = redis.call("TIME")
 local now = time[1] * 1000000 + time[2]
 local replies, key, arg = {}, 0, 1
@@ -43,7 +43,7 @@ while arg <= #ARGV do
     end
   end
   local limit = tonumber(ARGV[arg + 2 * tight - 2])
-  replies[#replies + 1] = { allowed, limit, math.max(0, limit - spent[tight]), ends[tight], wait }
+  replies[#replies + 1] = { allowed, limit, math.max(0, limit - spent[tight]), ends[tight], wait, tight }
   key = key + windows
   arg = arg + 2 * windows
 end
