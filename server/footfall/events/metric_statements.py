@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    union_all,
 )
 
 from footfall.analytics.metrics.questions import (
@@ -129,12 +130,11 @@ def _tallies(form: TallyQuery, standing: Standing) -> Select[Any]:
     measures = [
         _measure(rows, measure).label(f"m{index}") for index, measure in enumerate(form.measures)
     ]
-    key: ColumnElement[Any] = _NOTHING if form.group is None else rows.c[form.group.value]
     bucket: ColumnElement[Any] = _ZERO
     if form.bucket_us is not None:
         # Never negative, where engines round differently: the range begins in the first bucket.
         bucket = int_divide(rows.c.ts_us - _FROM, _STEP)
-    statement = select(key.label(_KEY), bucket.label(_BUCKET), *measures).where(
+    statement = select(_key(rows, form.group).label(_KEY), bucket.label(_BUCKET), *measures).where(
         *(_equals(rows, field, value) for field, value in form.where),
         # Means and quantiles are of what there is; this also spares the engine the other rows.
         *(rows.c[field.value].is_not(None) for field in _measured(form.measures)),
@@ -228,9 +228,8 @@ def usage(query: UsageQuery) -> Select[Any]:
 def _costs(group: Field | None, naming: Field | None, *, caches: bool) -> Select[Any]:
     """Return (key, tokens, cost, cost for caches, operations without a cost)."""
     rows = state.operations()
-    key: ColumnElement[Any] = _NOTHING if group is None else rows.c[group.value]
     statement = select(
-        key.label(_KEY),
+        _key(rows, group).label(_KEY),
         func.coalesce(exact_sum(rows.c.tokens), 0),
         func.coalesce(exact_sum(rows.c.cost_pd), 0),
         func.coalesce(exact_sum(rows.c.cache_cost_pd), 0) if caches else _ZERO,
@@ -243,43 +242,70 @@ def _costs(group: Field | None, naming: Field | None, *, caches: bool) -> Select
 
 @cache
 def _usage(group: Field | None, naming: Field | None, splits: tuple[int, int, int]) -> Select[Any]:
+    """Return what a Usage is made of: of all operations, and once more of those without a cost, by
+    model and section.
+
+    Apart, because these are few, and grouping all operations as finely takes ten times as long.
+    One statement, so that both are of one moment.
+    """
     rows = state.operations()
     column = rows.c
-    unpriced = column.cost_pd.is_(None)
-    key: ColumnElement[Any] = _NOTHING if group is None else column[group.value]
+    in_range = _in_range(rows, naming)
+    known = and_(column.cost_pd.is_not(None), column.cached == 0)
+    everything = {
+        _KEY: _key(rows, group),
+        "tokens": exact_sum(column.tokens),
+        "priced": func.count(case((known, 1))),
+        "cost_pd": func.coalesce(exact_sum(column.cost_pd), 0),
+        "cache_cost_pd": exact_sum(column.cache_cost_pd),
+    }
     sizes, days, times = splits
     day = int_divide(column.ts_us, _DAY_US)
-    keys = {
-        _KEY: key,
-        "of_provider": case((unpriced, column.provider), else_=""),
-        "of_model": case((unpriced, column.model), else_=""),
-        "size": _section("size", sizes, column.input_tokens, above=True, only=unpriced),
-        "day": _section("day", days, day, only=unpriced),
-        "time": _section("time", times, column.ts_us - day * _DAY_US, only=unpriced),
+    parts = {
+        _KEY: _key(rows, group),
+        "of_provider": column.provider,
+        "of_model": column.model,
+        "size": _section("size", sizes, column.input_tokens, above=True),
+        "day": _section("day", days, day),
+        "time": _section("time", times, column.ts_us - day * _DAY_US),
     }
-    fresh = func.greatest(
-        column.input_tokens - column.cache_read_tokens - column.cache_write_tokens, 0
+    cached = column.cache_read_tokens + column.cache_write_tokens
+    without_cost = parts | {
+        "unpriced": func.count(),
+        "fresh": exact_sum(func.greatest(column.input_tokens - cached, 0)),
+        "cache_read": exact_sum(column.cache_read_tokens),
+        "cache_write": exact_sum(column.cache_write_tokens),
+        "output": exact_sum(column.output_tokens),
+        "reasoning": exact_sum(func.least(column.reasoning_tokens, column.output_tokens)),
+    }
+    both = union_all(
+        _usages(everything).where(*in_range).group_by(literal_column(_KEY)),
+        _usages(without_cost)
+        .where(column.cost_pd.is_(None), *in_range)
+        .group_by(*(literal_column(name) for name in parts)),
     )
-    sums = (
-        fresh,
-        column.cache_read_tokens,
-        column.cache_write_tokens,
-        column.output_tokens,
-        func.least(column.reasoning_tokens, column.output_tokens),
-    )
-    return (
-        select(
-            *(value.label(name) for name, value in keys.items()),
-            exact_sum(column.tokens),
-            func.count(case((and_(column.cost_pd.is_not(None), column.cached == 0), 1))),
-            func.coalesce(exact_sum(column.cost_pd), 0),
-            exact_sum(column.cache_cost_pd),
-            func.count() - func.count(column.cost_pd),
-            *(exact_sum(case((unpriced, value), else_=0)) for value in sums),
-        )
-        .where(*_in_range(rows, naming))
-        .group_by(*(literal_column(name) for name in keys))
-    )
+    return select(both.subquery("used"))
+
+
+#: The columns of a Usage, in its order, with what stands where a select has no such column.
+_USAGE: Final[Mapping[str, ColumnElement[Any]]] = {
+    **dict.fromkeys((_KEY, "of_provider", "of_model"), _NOTHING),
+    **dict.fromkeys(
+        (
+            *("size", "day", "time", "tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced"),
+            *("fresh", "cache_read", "cache_write", "output", "reasoning"),
+        ),
+        _ZERO,
+    ),
+}
+
+
+def _usages(columns: Mapping[str, ColumnElement[Any]]) -> Select[Any]:
+    return select(*(columns.get(name, none).label(name) for name, none in _USAGE.items()))
+
+
+def _key(rows: FromClause, group: Field | None) -> ColumnElement[Any]:
+    return _NOTHING if group is None else rows.c[group.value]
 
 
 def usages_of(query: UsageQuery, rows: Iterable[Row]) -> list[Usage]:
@@ -300,12 +326,7 @@ def _in_range(rows: FromClause, naming: Field | None) -> list[ColumnElement[bool
 
 
 def _section(
-    name: str,
-    splits: int,
-    value: ColumnElement[Any],
-    *,
-    above: bool = False,
-    only: ColumnElement[bool],
+    name: str, splits: int, value: ColumnElement[Any], *, above: bool = False
 ) -> ColumnElement[Any]:
     """Return how many of the splits a value has reached, or is above."""
     if not splits:
@@ -313,7 +334,6 @@ def _section(
     parameters = [bindparam(f"{name}_{index}", None, BigInteger) for index in range(splits)]
     below = (value <= at if above else value < at for at in parameters)
     return case(
-        (~only, _ZERO),
         *((condition, literal_column(str(index))) for index, condition in enumerate(below)),
         else_=literal_column(str(splits)),
     )

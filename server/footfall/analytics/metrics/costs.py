@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from footfall.analytics.metrics.catalogue import Cost
 from footfall.analytics.metrics.pricing import PriceList
@@ -16,10 +16,15 @@ from footfall.analytics.metrics.validation import DAY_US
 from footfall.analytics.ports import WorkspaceHistory
 from footfall.errors import DeadlineError
 
+_Value = TypeVar("_Value")
+_Result = TypeVar("_Result")
+
 #: Workspaces whose splits are remembered.
 _WORKSPACES_MAX: Final = 1_000
-#: Pricing more groups than this is left to a thread, so that other calls go on.
+#: More groups or models than this are priced in a thread, so that other calls go on; a name that
+#: the list does not know takes half a millisecond.
 _GROUPS_AT_ONCE: Final = 1_000
+_MODELS_AT_ONCE: Final = 20
 #: Models without a price that are named one by one.
 NAMED_MAX: Final = 50
 
@@ -104,7 +109,9 @@ class CostReader:
             if not unpriced:
                 break
             if asked is not None:
-                splits = merged(splits or PriceSplits(), self._prices.splits(unpriced))
+                few = len(unpriced) <= _MODELS_AT_ONCE
+                found = await _done(self._prices.splits, unpriced, at_once=few)
+                splits = merged(splits or PriceSplits(), found)
                 if within(splits, range_us) == asked:
                     break
             else:
@@ -113,9 +120,7 @@ class CostReader:
         if splits is not None:
             self._remember(workspace_id, splits)
         read = _Read(usages, asked or PriceSplits(), range_us[0] // DAY_US, plan.fresh_only)
-        if len(usages) <= _GROUPS_AT_ONCE:
-            return self._ledger(read)
-        return await asyncio.to_thread(self._ledger, read)
+        return await _done(self._ledger, read, at_once=len(usages) <= _GROUPS_AT_ONCE)
 
     async def load(self) -> str:
         """Load the price list and return its name and version."""
@@ -159,6 +164,11 @@ class _Read:
     splits: PriceSplits
     first_day: int
     fresh_only: bool
+
+
+async def _done(work: Callable[[_Value], _Result], value: _Value, *, at_once: bool) -> _Result:
+    """Return the result of some work, done at once or in a thread."""
+    return work(value) if at_once else await asyncio.to_thread(work, value)
 
 
 def within(splits: PriceSplits, range_us: tuple[int, int]) -> PriceSplits:

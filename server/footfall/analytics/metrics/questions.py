@@ -120,8 +120,8 @@ class UsageQuery:
     naming: Field | None = None
     #: Whether the part of the costs for caches is asked for, too; else it may be 0.
     caches: bool = False
-    #: Takes operations without a cost apart by provider, model, and the sections that the splits
-    #: make; None: only counts them.
+    #: Asks once more for the operations without a cost, by provider, model, and the sections that
+    #: the splits make; None: only counts them.
     splits: PriceSplits | None = None
 
 
@@ -135,16 +135,17 @@ class Usage:
 
     #: The group's value, "" for operations without one, and for queries that do not group.
     key: str
-    #: "" for operations that are not taken apart.
+    #: "" for all operations of the key together.
     provider: str
     model: str
     #: Sections of the input tokens, the day and the time of day, from 0, before the first split.
     size: int
     day: int
     time: int
-    #: Input and output tokens of all operations.
+    #: Input and output tokens.
     tokens: int
-    #: Operations with a known cost, its sum in picodollars, and the part of it for caches.
+    #: Operations with a known cost that are not cached responses; the sum of the costs in
+    #: picodollars, and the part of it for caches.
     priced: int
     cost_pd: int
     cache_cost_pd: int
