@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Integer,
@@ -38,7 +39,7 @@ from footfall.analytics.model import (
 from footfall.events.dialect import contains
 from footfall.events.rollups import PAGEDAY, SLOT15, SUMS, Rollup
 from footfall.events.search import search_key
-from footfall.events.tables import SLOT_US, pages, web_events
+from footfall.events.tables import SLOT_US, pageday, pages, slot15, web_events
 
 Row = Sequence[Any]
 Ranking = Literal["pageviews", "engaged_s"]
@@ -47,6 +48,8 @@ Ranking = Literal["pageviews", "engaged_s"]
 _SITE: Final = bindparam("site_id", None, String)
 _FIRST: Final = bindparam("first", None, BigInteger)
 _LAST: Final = bindparam("last", None, BigInteger)
+_FROM: Final = bindparam("from_day", None, BigInteger)
+_PAGE_IDS: Final = bindparam("page_ids", None, ARRAY(BigInteger))
 _SINCE: Final = bindparam("since_us", None, BigInteger)
 _BEFORE: Final = bindparam("before_us", None, BigInteger)
 #: Events up to this one are in the rollups.
@@ -71,13 +74,12 @@ def parameters(query: HistoryQuery, folded_seq: int = 0) -> dict[str, Any]:
     }
 
 
-def pace_parameters(query: PaceQuery, folded_seq: int = 0) -> dict[str, Any]:
+def pace_parameters(query: PaceQuery) -> dict[str, Any]:
     """Return what `slots` and `within_slot` take."""
     return {
         "site_id": query.site_id,
         "first": query.local_day - 1,
         "last": query.local_day,
-        "folded_seq": folded_seq,
         "since_us": query.before_us - query.before_us % SLOT_US,
         "before_us": query.before_us,
     }
@@ -109,11 +111,11 @@ def days(*, tail: bool) -> Select[Any]:
 
 
 @cache
-def slots(*, tail: bool) -> Select[Any]:
+def slots() -> Select[Any]:
     """Return (local_day, slot_us, page views, visits) of the days from `first` to `last`,
-    ascending.
+    ascending; from the rollup alone.
     """
-    counted = _counted(SLOT15, "local_day", tail=tail)
+    counted = _counted(SLOT15, "local_day", tail=False)
     keys = (counted.c.local_day, counted.c.slot_us)
     pageviews, visits, _ = _sums(counted)
     return (
@@ -151,16 +153,67 @@ def top_pages(rank_by: Ranking, *, search: bool, tail: bool) -> Select[Any]:
     summed = (
         select(counted.c.page_id, *(value.label(name) for name, value in _named(sums)))
         .group_by(counted.c.page_id)
-        .having(dict(_named(sums))[_ranked_by(rank_by)] > 0)
+        .having(dict(_named(sums))[ranked_by(rank_by)] > 0)
         .subquery("summed")
     )
     return (
         select(*(pages.c[name] for name in _PAGE_TEXTS), *(summed.c[name] for name in SUMS))
         .select_from(summed.join(pages, pages.c.page_id == summed.c.page_id))
         .where(*_of_the_site(search=search))
-        .order_by(summed.c[_ranked_by(rank_by)].desc(), pages.c.path, pages.c.host)
+        .order_by(summed.c[ranked_by(rank_by)].desc(), pages.c.path, pages.c.host)
         .limit(_ROWS)
     )
+
+
+@cache
+def found_pages() -> Select[Any]:
+    """Return the ids of a site's pages with the text that is looked for."""
+    return select(pages.c.page_id).where(*_of_the_site(search=True))
+
+
+@cache
+def page_texts() -> Select[Any]:
+    """Return (page_id, texts) of the pages of a site among `page_ids`, for DuckDB."""
+    ids = select(func.unnest(_PAGE_IDS))
+    return select(pages.c.page_id, *(pages.c[name] for name in _PAGE_TEXTS)).where(
+        pages.c.site_id == _SITE, pages.c.page_id.in_(ids)
+    )
+
+
+@cache
+def page_days() -> Select[Any]:
+    """Return the site's rows of the rollup from the day `from_day` on."""
+    table = pageday.c
+    columns = (table.local_day, table.page_id, *(table[name] for name in SUMS))
+    return select(*columns).where(table.site_id == _SITE, table.local_day >= _FROM)
+
+
+@cache
+def page_day_rows() -> Select[Any]:
+    """Return the number of rows of `page_days`."""
+    table = pageday.c
+    return (
+        select(func.count())
+        .select_from(pageday)
+        .where(table.site_id == _SITE, table.local_day >= _FROM)
+    )
+
+
+@cache
+def slot_days() -> Select[Any]:
+    """Return the site's rows of the other rollup from the day `from_day` on."""
+    table = slot15.c
+    columns = (table.local_day, table.slot_us, *(table[name] for name in SUMS))
+    return select(*columns).where(table.site_id == _SITE, table.local_day >= _FROM)
+
+
+@cache
+def events_since() -> Select[Any]:
+    """Return the keys of both rollups, the sums and `seq` of a site's events after
+    `folded_seq`.
+    """
+    events = SLOT15.rows(web_events.c.seq > _FOLDED, web_events.c.site_id == _SITE)
+    return events.add_columns(web_events.c.page_id, web_events.c.seq)
 
 
 @cache
@@ -189,7 +242,7 @@ def days_and_pages(rank_by: Ranking, *, search: bool) -> Select[Any]:
         .where(*_of_the_site(search=search))
         .subquery("known")
     )
-    rank = summed.c[_ranked_by(rank_by)]
+    rank = summed.c[ranked_by(rank_by)]
     place = func.row_number().over(
         partition_by=summed.c.is_page, order_by=(rank.desc(), known.c.path, known.c.host)
     )
@@ -276,5 +329,6 @@ def _named(sums: Iterable[ColumnElement[Any]]) -> list[tuple[str, ColumnElement[
     return list(zip(SUMS, sums, strict=True))
 
 
-def _ranked_by(rank_by: Ranking) -> str:
+def ranked_by(rank_by: Ranking) -> str:
+    """Return the name of the sum that pages are ranked by."""
     return "engaged_us" if rank_by == "engaged_s" else rank_by

@@ -38,6 +38,8 @@ class Rollup:
 
     table: Table
     keys: dict[str, ColumnElement[Any]]
+    #: The key that grows with time, about in the order of which rows are stored.
+    time_key: str
 
     def rows(self, *conditions: ColumnElement[bool]) -> Select[Any]:
         """Return keys and sums of each event under the conditions that counts for anything."""
@@ -93,6 +95,7 @@ SLOT15: Final = Rollup(
         "slot_us": int_divide(_event.ts_us, SLOT_US) * SLOT_US,
         "local_day": _event.local_day,
     },
+    "slot_us",
 )
 PAGEDAY: Final = Rollup(
     pageday,
@@ -101,5 +104,6 @@ PAGEDAY: Final = Rollup(
         "local_day": _event.local_day,
         "page_id": _event.page_id,
     },
+    "local_day",
 )
 ROLLUPS: Final = (SLOT15, PAGEDAY)

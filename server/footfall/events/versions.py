@@ -17,19 +17,27 @@ class HistoryVersions:
     def __init__(self) -> None:
         self._boot = secrets.token_hex(8)
         self._changes = count(1)
-        self._all = 0
+        #: The last change that may have taken something back: a commit that failed.
+        self.generation = 0
         self._sites: dict[str, int] = {}
+        self._pages: dict[str, int] = {}
 
-    def touch(self, sites: Iterable[str]) -> None:
-        """Note that something new can be read of the sites."""
+    def touch(self, sites: Iterable[str], sites_of_pages: Iterable[str] = ()) -> None:
+        """Note that something new can be read of the sites, and of the texts of sites' pages."""
         change = next(self._changes)
         for site_id in sites:
             self._sites[site_id] = change
+        for site_id in sites_of_pages:
+            self._sites[site_id] = self._pages[site_id] = change
 
     def touch_all(self) -> None:
         """Note that any site may read differently now: after a commit that failed."""
-        self._all = next(self._changes)
+        self.generation = next(self._changes)
 
     def of(self, site_id: str) -> str:
         """Return the site's version."""
-        return f"{self._boot}-{max(self._all, self._sites.get(site_id, 0))}"
+        return f"{self._boot}-{max(self.generation, self._sites.get(site_id, 0))}"
+
+    def of_pages(self, site_id: str) -> str:
+        """Return a version of the texts of a site's pages alone."""
+        return f"{self._boot}-{max(self.generation, self._pages.get(site_id, 0))}"

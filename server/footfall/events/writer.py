@@ -158,7 +158,7 @@ class Writer:
             if rows.table is EventTable.WEB_EVENTS:
                 verdict, visits = self._visits(rows, new)
                 known, pages = self._pages_of(rows.batches)
-                touched = _counted_sites(rows, new) | {page.site_id for page in pages.values()}
+                touched = _counted_sites(rows, new)
             if not new.any():
                 continue
             tables[rows.table] = rows.arrow(seq, new, visits)
@@ -174,7 +174,7 @@ class Writer:
                 # Parts of it may be there to be read all the same.
                 self.versions.touch_all()
                 raise
-            self.versions.touch(touched)
+            self.versions.touch(touched, {page.site_id for page in pages.values()})
         self.last_seq = seq - 1
         self._remember_pages(known)
         return verdict

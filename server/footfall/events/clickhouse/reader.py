@@ -127,7 +127,7 @@ class ClickHouseReader:
         asked = history.pace_parameters(query)
         end_s = time.monotonic() + timeout_s
         (within,) = await self._read(history.within_slot().params(asked), list, timeout_s)
-        slots = history.slots(tail=False).params(asked)
+        slots = history.slots().params(asked)
         rows = await self._read(slots, list, end_s - time.monotonic())
         return history.pace_counts(query, within, rows)
 

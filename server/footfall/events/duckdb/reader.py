@@ -12,8 +12,6 @@ from footfall.analytics.model import (
     History,
     HistoryQuery,
     LiveEvent,
-    PaceCounts,
-    PaceQuery,
     Series,
     TimeseriesQuery,
 )
@@ -26,9 +24,7 @@ _HISTORY_TIMEOUT_S: Final = 60.0
 
 
 class DuckDBReader:
-    """An EventReader, a LiveHistory, and a WebHistory but for its versions, which are the
-    writer's.
-    """
+    """An EventReader and a LiveHistory."""
 
     def __init__(self, engine: DuckDBEngine) -> None:
         self._engine = engine
@@ -66,14 +62,6 @@ class DuckDBReader:
         """See EventReader.ping."""
         await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
 
-    async def history(self, query: HistoryQuery, timeout_s: float) -> History:
-        """See WebHistory.history; all its statements see the snapshot of one transaction."""
-        return await self._engine.read(lambda connection: _history(connection, query), timeout_s)
-
-    async def pace(self, query: PaceQuery, timeout_s: float) -> PaceCounts:
-        """See WebHistory.pace; both its statements see the snapshot of one transaction."""
-        return await self._engine.read(lambda connection: _pace(connection, query), timeout_s)
-
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""
         statement = statements.active_sites(since_us, through_seq)
@@ -110,7 +98,8 @@ class DuckDBReader:
         )
 
 
-def _history(connection: Connection, query: HistoryQuery) -> History:
+def read_history(connection: Connection, query: HistoryQuery) -> History:
+    """Return the answer to a query, from rollups and tail in one snapshot."""
     with snapshot(connection):
         asked = history.parameters(query, folded_seq(connection))
         first = fetch(connection, history.first_day(tail=True), asked)
@@ -124,11 +113,3 @@ def _history(connection: Connection, query: HistoryQuery) -> History:
         [history.day_count(row) for row in days],
         [history.page_count(row) for row in pages_found],
     )
-
-
-def _pace(connection: Connection, query: PaceQuery) -> PaceCounts:
-    with snapshot(connection):
-        asked = history.pace_parameters(query, folded_seq(connection))
-        (within,) = fetch(connection, history.within_slot(), asked)
-        rows = fetch(connection, history.slots(tail=True), asked)
-    return history.pace_counts(query, within, rows)

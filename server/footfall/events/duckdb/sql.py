@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 import duckdb
+import numpy.typing as npt
 import pyarrow as pa
 from duckdb_sqlalchemy import Dialect
 from sqlalchemy import BigInteger, Select, column, select, table
@@ -83,6 +84,14 @@ def fetch(connection: Connection, template: Select[Any], values: Mapping[str, An
     """Return the rows of a statement that is built once and run often."""
     compiled = template_of(template)
     return connection.execute(compiled.sql, compiled.parameters(values)).fetchall()
+
+
+def fetch_columns(
+    connection: Connection, template: Select[Any], values: Mapping[str, Any]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the rows of a statement that is built once and run often, column by column."""
+    compiled = template_of(template)
+    return connection.execute(compiled.sql, compiled.parameters(values)).fetchnumpy()
 
 
 def last_seq(connection: Connection) -> int:
