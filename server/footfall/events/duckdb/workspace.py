@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Select, column, exists, func, insert, select, table, update
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    column,
+    except_,
+    exists,
+    func,
+    insert,
+    select,
+    table,
+    union_all,
+    update,
+)
 
 from footfall.analytics.metrics.questions import (
     Calls,
@@ -34,6 +47,7 @@ from footfall.events.workspace_state import (
     Standing,
     changed,
     has_tail,
+    made,
     overtaken,
 )
 from footfall.ingest.model import EventBatch
@@ -118,14 +132,49 @@ def _tallies(connection: Connection, query: TallyQuery) -> list[Tally]:
     if entity is None:
         statement = metric_statements.tallies(query, Standing.EVENTS)
         return metric_statements.tallies_of(query, fetch(connection, statement, values))
+    rows = fetch_current(
+        connection, entity, lambda standing: metric_statements.tallies(query, standing), values
+    )
+    return metric_statements.tallies_of(query, rows)
+
+
+def fetch_current(
+    connection: Connection,
+    entity: Entity,
+    statement: Callable[[Standing], Select[Any]],
+    values: Mapping[str, Any],
+) -> list[Any]:
+    """Return the rows of a statement on a workspace's entities in their present state."""
     with snapshot(connection):
-        values["folded_seq"] = _folded_seq(connection)
+        values = {**values, "folded_seq": _folded_seq(connection)}
         standing, late = Standing.FOLDED, None
         if fetch(connection, has_tail(entity, of_workspace=True), values):
             standing = Standing.TAIL
             late = _arrow(connection, overtaken(entity, of_workspace=True), values)
-        rows = _run(connection, metric_statements.tallies(query, standing), values, late).fetchall()
-    return metric_statements.tallies_of(query, rows)
+        return _run(connection, statement(standing), values, late).fetchall()
+
+
+def wrong_states(connection: Connection) -> dict[str, int]:
+    """Return how many folded states of each table are not what their events say; reads all
+    events.
+    """
+    with snapshot(connection):
+        values = {"folded_seq": _folded_seq(connection)}
+        return {
+            entity.states.name: len(fetch(connection, _differing(entity), values))
+            for entity in ENTITIES
+        }
+
+
+@cache
+def _differing(entity: Entity) -> Select[Any]:
+    """Return the keys of the states that are stored but not made of events, or the reverse."""
+    stored, anew = select(entity.states), made(entity)
+    either = union_all(
+        select(except_(stored, anew).subquery("stored")),
+        select(except_(anew, stored).subquery("anew")),
+    ).subquery("either")
+    return select(either.c[entity.key]).distinct()
 
 
 def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
