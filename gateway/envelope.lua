@@ -171,6 +171,9 @@ function envoy_on_response(handle)
     local body = handle:body(true)  -- yields: `headers` is no longer valid after this
     -- None where the server had already sent metadata; it does not, on a failure.
     if body then body:setBytes(DOCUMENTS[family](failure)) end
+  elseif headers:get("footfall-status") then
+    -- An answer like any other, but for its status.
+    headers:replace(":status", headers:get("footfall-status"))
   elseif family ~= "A" then
     local status = headers:get(":status")
     if status < "400" then return end

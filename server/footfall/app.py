@@ -29,6 +29,7 @@ from footfall.accounts.salts import SaltCache
 from footfall.accounts.service import Authenticator
 from footfall.accounts.sessions import Sessions
 from footfall.accounts.sql import open_account_store
+from footfall.accounts.usage import UsageService
 from footfall.analytics.cached_history import CachedHistory
 from footfall.analytics.charts import ChartsService
 from footfall.analytics.engagement import EngagementService
@@ -70,9 +71,11 @@ from footfall.rpc.peers import Peers, parse_networks
 from footfall.rpc.realtime import RealtimeServicer
 from footfall.rpc.recording import Record
 from footfall.rpc.server import RpcServer
+from footfall.rpc.service_status import StatusServicer
 from footfall.rpc.services import PACKAGE
 from footfall.rpc.sessions import SessionServicer
 from footfall.rpc.timeseries import TimeseriesServicer
+from footfall.rpc.usage import UsageServicer
 from footfall.settings import Settings
 
 log = structlog.get_logger("footfall.app")
@@ -90,6 +93,8 @@ _NEEDS = {
     "MetricsService": ("events",),
     "AccountsService": ("accounts",),
     "SessionService": ("accounts", "redis"),
+    "UsageService": ("accounts", "redis"),
+    "StatusService": (),
 }
 
 
@@ -238,9 +243,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         health = _health(events, accounts, redis)
         _publish(metrics, committer, recorder, health)
         draining = asyncio.Event()
-        realtime = RealtimeService(SharedReads(live), settings.live_window_s)
         history = CachedHistory(events, _cache(redis, settings))
         salts = SaltCache(accounts)
+        rate_limit, usage = _allowances(redis, peers, salts, settings)
         prices = PriceList()
         background.start(asyncio.to_thread(prices.load))
         ingest = IngestService(committer, salts, geo, prices)
@@ -249,7 +254,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "IngestService": IngestServicer(ingest, peers),
                 "TimeseriesService": TimeseriesServicer(TimeseriesService(events)),
                 "ExportService": ExportServicer(ExportService(events)),
-                "RealtimeService": RealtimeServicer(realtime, draining),
+                "RealtimeService": RealtimeServicer(
+                    RealtimeService(SharedReads(live), settings.live_window_s), draining
+                ),
                 "ChartsService": ChartsServicer(
                     OverviewService(history), ChartsService(history), EngagementService(history)
                 ),
@@ -257,17 +264,12 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "MetricsService": MetricsServicer(MetricsService(events, prices)),
                 "AccountsService": administration,
                 "SessionService": SessionServicer(sessions),
+                "UsageService": UsageServicer(usage),
+                "StatusService": StatusServicer(health),
             },
             build_chain(
                 Access(authenticator, sessions),
-                RateLimit(
-                    RedisRateLimiter(redis),
-                    peers,
-                    ClientSubjects(salts),
-                    authentication_per_minute=settings.authentication_per_minute,
-                    public_per_minute=settings.public_per_minute,
-                    custom_sql_per_minute=settings.custom_sql_per_minute,
-                ),
+                rate_limit,
                 metrics,
                 Record(recorder),
                 message_bytes_max=settings.message_bytes_max,
@@ -337,6 +339,22 @@ def _callers(
     sessions = Sessions(accounts, RedisSessionStore(redis))
     stack.callback(sessions.close)
     return authenticator, sessions
+
+
+def _allowances(
+    redis: RedisConnection, peers: Peers, salts: SaltCache, settings: Settings
+) -> tuple[RateLimit, UsageService]:
+    """Make what spends allowances, and what tells of them."""
+    limiter = RedisRateLimiter(redis)
+    rate_limit = RateLimit(
+        limiter,
+        peers,
+        ClientSubjects(salts),
+        authentication_per_minute=settings.authentication_per_minute,
+        public_per_minute=settings.public_per_minute,
+        custom_sql_per_minute=settings.custom_sql_per_minute,
+    )
+    return rate_limit, UsageService(limiter, custom_sql_per_minute=settings.custom_sql_per_minute)
 
 
 def _cache(redis: RedisConnection, settings: Settings) -> RedisCache | None:

@@ -43,8 +43,10 @@ from footfall.v1 import (
     realtime_pb2,
     realtime_pb2_grpc,
     sessions_pb2,
+    status_pb2,
     timeseries_pb2,
     timeseries_pb2_grpc,
+    usage_pb2,
 )
 
 #: What is answered by its texts alone.
@@ -58,6 +60,8 @@ ECHOED = [
         pace_pb2,
         queries_pb2,
         sessions_pb2,
+        status_pb2,
+        usage_pb2,
     )
 ]
 

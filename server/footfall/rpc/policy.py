@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from footfall.accounts.model import ApplicationAccess, Scope
-from footfall.rpc.costs import Cost, of_body, of_queries, one
+from footfall.rpc.costs import Cost, none, of_body, of_queries, one
 
 
 class Allowance(Enum):
@@ -189,4 +189,6 @@ POLICIES: Mapping[str, Policy] = {
     "SessionService/Logout": _AUTHENTICATION,
     "SessionService/GetMe": Policy(SessionOrKey()),
     "SessionService/SelectTracker": Policy(SignedIn()),
+    "UsageService/GetUsage": Policy(AccountReader(), Allowance.ACCOUNT, none),
+    "StatusService/GetStatus": Policy(Anyone()),
 }

@@ -20,7 +20,9 @@ from footfall.v1 import (
     pace_pb2,
     realtime_pb2,
     sessions_pb2,
+    status_pb2,
     timeseries_pb2,
+    usage_pb2,
 )
 
 PACKAGE = "footfall.v1"
@@ -37,7 +39,9 @@ DESCRIPTORS: Mapping[str, ServiceDescriptor] = {
         pace_pb2,
         realtime_pb2,
         sessions_pb2,
+        status_pb2,
         timeseries_pb2,
+        usage_pb2,
     )
     for name, descriptor in file.DESCRIPTOR.services_by_name.items()
 }
