@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from footfall.accounts.model import Subscription
 from footfall.accounts.ports import AccountStore
 from footfall.errors import InvalidInputError, NotFoundError
 
@@ -25,6 +26,10 @@ def test_account_goes_to_another_plan(store: AccountStore) -> None:
     found = store.get_site(site.id)
     assert found is not None
     assert found.plan.account_requests_per_minute == 1200
+    subscription = store.get_subscription(account.id)
+    assert subscription == Subscription(account.id, found.plan)
+    # It is known by its id alone.
+    assert [store.get_subscription(other) for other in ("News", *UNKNOWN)] == [None] * 6
     for wrong in UNKNOWN:
         with pytest.raises(InvalidInputError, match="the plans are free, hobby, pro, scale"):
             store.set_account_plan("News", wrong)

@@ -197,6 +197,8 @@ class SqlAccountStore(KeyStatements, UserStatements):
             return to_account(find_account(session, account))
 
     def get_subscription(self, account_id: str) -> Subscription | None:
+        if not is_storable(account_id):
+            return None
         with self._reading() as session:
             row = session.get(AccountRow, account_id)
             return None if row is None else Subscription(row.id, to_plan(row.plan))
