@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from footfall.v1 import realtime_pb2, realtime_pb2_grpc
 from tests.e2e.service import Service, running
 
 _serial = count()
@@ -57,9 +59,26 @@ def create_site(
     service: Service, timezone: str = "Europe/Zurich", scope: str = "read,write"
 ) -> Site:
     host = f"site-{next(_serial)}.example"
-    site = service.cli("site", "create", host, "--account", "e2e", "--timezone", timezone)
-    key = service.cli("key", "create", "--account", "e2e", "--site", site["id"], "--scope", scope)
-    return Site(site["id"], host, key["key"])
+    made = service.post_json("/v1/sites", {"host": host, "timezone": timezone}, service.admin).json
+    wanted = {"sites": [made["id"]], "scopes": scope.split(",")}
+    key = service.post_json("/v1/keys", wanted, service.admin).json
+    return Site(made["id"], host, key["key"])
+
+
+def live(
+    service: Service, site: Site, wanted: Callable[[Any], bool]
+) -> realtime_pb2.RealtimeSnapshot:
+    """Return the first live snapshot of the site that is as wanted."""
+    with service.channel() as channel:
+        request = realtime_pb2.WatchRealtimeRequest(site=site.id)
+        metadata = tuple(site.bearer.items())
+        stub = realtime_pb2_grpc.RealtimeServiceStub(channel)
+        seen = None
+        for answer in stub.WatchRealtime(request, metadata=metadata, timeout=15):
+            seen = answer.snapshot
+            if wanted(seen):
+                return seen
+    raise AssertionError(seen)
 
 
 @pytest.fixture

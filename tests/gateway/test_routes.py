@@ -13,7 +13,7 @@ import pytest
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
 
-from footfall.supervisor.gateway import GatewayOptions, gateway_dir, render, validate
+from footfall.supervisor.gateway import GatewayOptions, compact, gateway_dir, render, validate
 from tests.gateway.conftest import Gateway
 from tests.gateway.documents import assert_document, at, family_of, internal_headers
 from tests.gateway.http1 import ask, raw
@@ -231,6 +231,40 @@ def test_pages(gateway: Gateway, path: str) -> None:
     head = ask(gateway.port, "HEAD", path)
     assert (head.status, head.body) == (200, b"")
     assert_document(ask(gateway.port, "POST", path), 405, "method_not_allowed")
+
+
+def test_the_tracker(gateway: Gateway) -> None:
+    tracker = ask(
+        gateway.port, "GET", "/js/footfall.js?v=2", {"origin": "https://news.example.com"}
+    )
+    assert tracker.status == 200
+    assert tracker.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert tracker.headers["x-content-type-options"] == "nosniff"
+    assert tracker.headers["cache-control"] == "public, max-age=3600"
+    assert tracker.headers["access-control-allow-origin"] == "*"
+    # For pages that embed nothing that does not allow it.
+    assert tracker.headers["cross-origin-resource-policy"] == "cross-origin"
+    head = ask(gateway.port, "HEAD", "/js/footfall.js")
+    assert (head.status, head.body, head.headers["etag"]) == (200, b"", tracker.headers["etag"])
+    for tag in (tracker.headers["etag"], f'"x", W/{tracker.headers["etag"]}'):
+        kept = ask(gateway.port, "GET", "/js/footfall.js", {"if-none-match": tag})
+        assert (kept.status, kept.body, kept.headers["etag"]) == (304, b"", head.headers["etag"])
+        assert "location" not in kept.headers
+    other = ask(gateway.port, "POST", "/js/footfall.js")
+    assert_document(other, 405, "method_not_allowed")
+    assert other.headers["allow"] == "GET, HEAD"
+
+
+def test_the_tracker_loses_comments_and_needless_space() -> None:
+    source = """\
+    // A comment.
+    (() => {
+      const a = "b  // c = d", e = `f  ${ g }`;
+      // Another one.
+      if (a) return   a + " ";
+    })();
+    """
+    assert compact(source) == '(()=>{const a="b  // c = d",e=`f  ${ g }`;if(a)return a+" ";})();'
 
 
 def test_old_clients_are_served(gateway: Gateway) -> None:

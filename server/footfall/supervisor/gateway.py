@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -12,6 +13,9 @@ from string import Template
 import envoy
 
 TLS_LINE = re.compile(r"^( *)#tls (.*\n)", re.MULTILINE)
+COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
+#: A text, which stays; or space, which goes beside signs and is one blank elsewhere.
+TEXT_OR_SPACE = re.compile(r"""("[^"]*"|`[^`]*`)|\s*([-+=(){}<>\[\],;:?&|!]+)\s*|\s+""")
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -49,6 +53,8 @@ def render(options: GatewayOptions) -> str:
         "envelope": str(files / "envelope.lua"),
         "landing_page": str(files / "pages" / "index.html"),
         "dashboard_page": str(files / "pages" / "dashboard.html"),
+        "tracker": (tracker := compact((files / "pages" / "footfall.js").read_text())),
+        "tracker_tag": f'"{hashlib.sha256(tracker.encode()).hexdigest()[:16]}"',
     }
     text = (files / "envoy.yaml").read_text()
     if options.tls:
@@ -60,6 +66,14 @@ def render(options: GatewayOptions) -> str:
         text = re.sub(TLS_LINE, "", text)
     template = Template(text)
     return template.substitute({name: json.dumps(value) for name, value in values.items()})
+
+
+def compact(script: str) -> str:
+    """Return the tracker's script without comments and needless space: pages all over the web load
+    it, and a parser of JavaScript is more than these lines need.
+    """
+    code = COMMENT_LINE.sub("", script).strip()
+    return TEXT_OR_SPACE.sub(lambda found: found[1] or found[2] or " ", code)
 
 
 def server_address(listen: str) -> dict[str, object]:
