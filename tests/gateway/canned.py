@@ -168,6 +168,9 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
     async def CollectWorkspaceEvents(self, request: Any, context: Any) -> Any:
         return await self._collect(request.content, context)
 
+    async def TrackEvents(self, request: Any, context: Any) -> Any:
+        return httpbody_pb2.HttpBody(content_type="application/json", data=seen(context))
+
     async def StreamApiRequests(self, batches: Any, context: Any) -> Any:
         accepted = 0
         async for batch in batches:
@@ -210,7 +213,15 @@ class Export(export_pb2_grpc.ExportServiceServicer):
         yield export_pb2.ExportApiRequestsResponse()
 
     async def DownloadApiRequests(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        wanted = await play(request.range_start, context)
+        async for line in self._lines(request.range_start, context):
+            yield line
+
+    async def DownloadWebEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for line in self._lines(request.website_id, context):
+            yield line
+
+    async def _lines(self, text: str, context: Any) -> AsyncIterator[Any]:
+        wanted = await play(text, context)
         for index in range(wanted.get("messages", 2)):
             yield httpbody_pb2.HttpBody(
                 content_type="application/x-ndjson", data=b'{"index":%d}\n' % index

@@ -30,7 +30,7 @@ def failing(
 
 def family_of(path: str) -> str:
     """Return the family that a path belongs to."""
-    if re.match(r"/v1/(auth|query|custom-sql|usage)\b|/health", path):
+    if re.match(r"/v1/(auth|query|custom-sql|usage|export)\b|/(health|track)\b", path):
         return "C"
     return "D" if re.match(r"/v1/events|(/v1)?/analytics", path) else "A"
 

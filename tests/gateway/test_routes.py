@@ -97,6 +97,7 @@ def test_preflights(gateway: Gateway, binding: Binding, origin: str) -> None:
         "x-auth-key",
         "x-api-key",
         "content-type",
+        "databuddy-client-id",
         "if-none-match",
         "idempotency-key",
         "traceparent",
