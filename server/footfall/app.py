@@ -38,6 +38,7 @@ from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.metrics.service import MetricsService
 from footfall.analytics.overview import OverviewService
 from footfall.analytics.pace import PaceService
+from footfall.analytics.queries.service import QueryService
 from footfall.analytics.realtime import RealtimeService
 from footfall.analytics.shared_reads import SharedReads
 from footfall.analytics.timeseries import TimeseriesService
@@ -68,6 +69,7 @@ from footfall.rpc.metrics import Metrics
 from footfall.rpc.metrics_service import MetricsServicer
 from footfall.rpc.pace import PaceServicer
 from footfall.rpc.peers import Peers, parse_networks
+from footfall.rpc.queries import QueryServicer
 from footfall.rpc.realtime import RealtimeServicer
 from footfall.rpc.recording import Record
 from footfall.rpc.server import RpcServer
@@ -91,6 +93,7 @@ _NEEDS = {
     "ChartsService": ("events",),
     "PaceService": ("events",),
     "MetricsService": ("events",),
+    "QueryService": ("events",),
     "AccountsService": ("accounts",),
     "SessionService": ("accounts", "redis"),
     "UsageService": ("accounts", "redis"),
@@ -262,6 +265,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 ),
                 "PaceService": PaceServicer(PaceService(history)),
                 "MetricsService": MetricsServicer(MetricsService(events, prices)),
+                "QueryService": QueryServicer(
+                    QueryService(events, SharedReads(live)), accounts.account_sites
+                ),
                 "AccountsService": administration,
                 "SessionService": SessionServicer(sessions),
                 "UsageService": UsageServicer(usage),

@@ -20,6 +20,7 @@ EXPECTED = {
     "InvalidInputError": (grpc.StatusCode.INVALID_ARGUMENT, 400),
     "InvalidEventsError": (grpc.StatusCode.INVALID_ARGUMENT, 400),
     "InvalidParametersError": (grpc.StatusCode.INVALID_ARGUMENT, 422),
+    "InvalidQueryError": (grpc.StatusCode.INVALID_ARGUMENT, 400),
     "TooLargeError": (grpc.StatusCode.INVALID_ARGUMENT, 413),
     "UnsupportedMediaTypeError": (grpc.StatusCode.INVALID_ARGUMENT, 415),
     "UnauthenticatedError": (grpc.StatusCode.UNAUTHENTICATED, 401),
@@ -167,3 +168,19 @@ def test_an_internal_failure_says_nothing_but_the_request_id() -> None:
     trailing = dict(made.trailing)
     assert trailing["footfall-reason"] == "INTERNAL"
     assert trailing["x-request-id"] == "r-9"
+
+
+def test_faults_of_a_query_travel_as_the_published_array_as_far_as_they_fit() -> None:
+    faults = [errors.QueryFault("limit", "limit is wrong", "Did you mean 'ü'?")]
+    faults += [errors.QueryFault(f"filters[{n}]", "ä" * 100) for n in range(50)]
+    trailing = trailing_of(errors.InvalidQueryError("Two things are wrong.", faults=faults))
+    text = str(trailing["footfall-detail"])
+    listed = json.loads(unquote(text))
+    assert listed[0] == {
+        "field": "limit",
+        "message": "limit is wrong",
+        "suggestion": "Did you mean 'ü'?",
+    }
+    assert listed[1] == {"field": "filters[0]", "message": "ä" * 100}
+    assert 2 < len(listed) < 50
+    assert len(text) <= 3500

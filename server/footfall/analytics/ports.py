@@ -24,6 +24,7 @@ from footfall.analytics.model import (
     Series,
     TimeseriesQuery,
 )
+from footfall.analytics.queries.model import EventScan, Take
 
 
 class EventReader(Protocol):
@@ -116,6 +117,20 @@ class WorkspaceHistory(Protocol):
     async def api_calls(self, query: CallsQuery, timeout_s: float) -> Calls:
         """Return a page of API calls by time and order of storage, descending, and their number
         in the range.
+        """
+
+
+class QueryReader(Protocol):
+    """Reads the events behind batch queries. Time limits and errors are those of EventReader."""
+
+    async def scan_events(
+        self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float
+    ) -> None:
+        """Give each scan's events to what takes them, in portions; without any event, not at all.
+
+        All scans see the store as it is at one moment. What takes events is called in another
+        thread, one portion at a time. A portion holds visitors whole, in the order of EventRows,
+        and at most a few million events, unless a visitor has more.
         """
 
 

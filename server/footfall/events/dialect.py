@@ -79,6 +79,34 @@ class contains(FunctionElement[bool]):  # noqa: N801
     name = "contains"
 
 
+class starts_with(FunctionElement[bool]):  # noqa: N801
+    """`starts_with(text, part)`: whether the text begins with the part, byte by byte."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "starts_with"
+
+
+class is_like(FunctionElement[bool]):  # noqa: N801
+    """`is_like(text, pattern)`: SQL's LIKE, where % is any text and _ any character, and nothing
+    else is special.
+    """
+
+    type = Boolean()
+    inherit_cache = True
+    name = "is_like"
+
+
+class text_hash(FunctionElement[int]):  # noqa: N801
+    """`text_hash(text)`: 63 bits that tell texts apart, the same for a text in all statements of an
+    engine; other engines have others.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "text_hash"
+
+
 def exact_quantile(column: ColumnElement[Any], percent: int) -> quantile:
     """Return the quantile of a column at a whole percentage from 1 to 99."""
     return quantile(column, literal_column(f"{percent / 100:.2f}"))
@@ -172,3 +200,40 @@ def _contains_duckdb(element: contains, compiler: SQLCompiler, **kw: Any) -> str
 def _contains_clickhouse(element: contains, compiler: SQLCompiler, **kw: Any) -> str:
     text, part = _arguments(element, compiler, **kw)
     return f"(position({text}, {part}) > 0)"
+
+
+@compiles(starts_with, DUCKDB)
+def _starts_with_duckdb(element: starts_with, compiler: SQLCompiler, **kw: Any) -> str:
+    text, part = _arguments(element, compiler, **kw)
+    return f"starts_with({text}, {part})"
+
+
+@compiles(starts_with, CLICKHOUSE)
+def _starts_with_clickhouse(element: starts_with, compiler: SQLCompiler, **kw: Any) -> str:
+    text, part = _arguments(element, compiler, **kw)
+    return f"startsWith({text}, {part})"
+
+
+@compiles(is_like, DUCKDB)
+def _is_like_duckdb(element: is_like, compiler: SQLCompiler, **kw: Any) -> str:
+    text, pattern = _arguments(element, compiler, **kw)
+    return f"({text} LIKE {pattern})"
+
+
+@compiles(is_like, CLICKHOUSE)
+def _is_like_clickhouse(element: is_like, compiler: SQLCompiler, **kw: Any) -> str:
+    # A backslash takes the meaning from what comes after it here.
+    text, pattern = _arguments(element, compiler, **kw)
+    return f"like({text}, replaceAll({pattern}, '\\\\', '\\\\\\\\'))"
+
+
+@compiles(text_hash, DUCKDB)
+def _text_hash_duckdb(element: text_hash, compiler: SQLCompiler, **kw: Any) -> str:
+    (text,) = _arguments(element, compiler, **kw)
+    return f"(hash({text}) >> 1)::BIGINT"
+
+
+@compiles(text_hash, CLICKHOUSE)
+def _text_hash_clickhouse(element: text_hash, compiler: SQLCompiler, **kw: Any) -> str:
+    (text,) = _arguments(element, compiler, **kw)
+    return f"toInt64(bitShiftRight(sipHash64({text}), 1))"

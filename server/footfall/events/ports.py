@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from footfall.analytics.ports import EventReader, LiveHistory, WebHistory, WorkspaceHistory
+from footfall.analytics.ports import (
+    EventReader,
+    LiveHistory,
+    QueryReader,
+    WebHistory,
+    WorkspaceHistory,
+)
 from footfall.ingest.ports import EventWriter
 
 #: Returns the time now, in microseconds since the epoch.
@@ -18,7 +24,9 @@ def time_us() -> int:
     return time.time_ns() // 1000
 
 
-class EventStore(EventWriter, EventReader, WebHistory, WorkspaceHistory, LiveHistory, Protocol):
+class EventStore(
+    EventWriter, EventReader, WebHistory, QueryReader, WorkspaceHistory, LiveHistory, Protocol
+):
     """One engine, opened: the way in and all ways out.
 
     `commit` belongs to one thread; the readers may be awaited from an event loop meanwhile, and

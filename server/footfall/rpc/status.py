@@ -103,6 +103,8 @@ def failure(
         trailing.append(("footfall-rejected", rejected))
     if isinstance(error, errors.InvalidParametersError):
         trailing.append(("footfall-detail", _faults(error)))
+    elif isinstance(error, errors.InvalidQueryError):
+        trailing.append(("footfall-detail", _query_faults(error)))
     if request_id:
         trailing.append(("x-request-id", request_id))
     trailing.extend(headers)
@@ -163,6 +165,22 @@ def _faults(error: errors.InvalidParametersError) -> str:
         {"loc": fault.location, "msg": fault.message, "type": fault.kind} for fault in error.faults
     ]
     return _encoded(orjson.dumps(document).decode())
+
+
+def _query_faults(error: errors.InvalidQueryError) -> str:
+    """Return the first faults of a batch query as the JSON array that the published API shows."""
+    listed: list[str] = []
+    used = 2
+    for fault in error.faults:
+        document = {"field": fault.field, "message": _bounded(fault.message, MESSAGE_BYTES_MAX)}
+        if fault.suggestion:
+            document["suggestion"] = fault.suggestion
+        text = _encoded(orjson.dumps(document).decode())
+        used += len(text) + 1
+        if used > REJECTED_BYTES_MAX:
+            break
+        listed.append(text)
+    return f"[{','.join(listed)}]"
 
 
 def _details(

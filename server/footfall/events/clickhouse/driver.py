@@ -49,8 +49,8 @@ class Driver(Protocol):
     def rows(self, sql: str, *, query_id: str = "", timeout_s: float = 0) -> list[Any]:
         """Return the rows of a query, which ClickHouse gives up after the timeout (0: never)."""
 
-    def arrow(self, sql: str) -> pa.Table:
-        """Return the rows of a query as an Arrow table."""
+    def arrow(self, sql: str, *, query_id: str = "", timeout_s: float = 0) -> pa.Table:
+        """Return the rows of a query as an Arrow table; see `rows`."""
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         """Insert rows, once for each token, durably."""
@@ -97,15 +97,14 @@ class ServerDriver:
         return cls(client)
 
     def rows(self, sql: str, *, query_id: str = "", timeout_s: float = 0) -> list[Any]:
-        settings = dict(_READ_SETTINGS)
-        if timeout_s:
-            settings["max_execution_time"] = math.ceil(timeout_s)
+        settings = _read_settings(query_id, timeout_s)
         with translated():
-            return list(self._client.query(sql, settings=settings | _named(query_id)).result_rows)
+            return list(self._client.query(sql, settings=settings).result_rows)
 
-    def arrow(self, sql: str) -> pa.Table:
+    def arrow(self, sql: str, *, query_id: str = "", timeout_s: float = 0) -> pa.Table:
+        settings = _read_settings(query_id, timeout_s)
         with translated():
-            return self._client.query_arrow(sql, settings=_READ_SETTINGS, use_strings=True)
+            return self._client.query_arrow(sql, settings=settings, use_strings=True)
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         settings = _INSERT_SETTINGS | {"insert_deduplication_token": token}
@@ -151,8 +150,13 @@ class EmbeddedDriver(ServerDriver):
         """Do nothing: the query ends at its time limit."""
 
 
-def _named(query_id: str) -> dict[str, Any]:
-    return {"query_id": query_id} if query_id else {}
+def _read_settings(query_id: str, timeout_s: float) -> dict[str, Any]:
+    settings: dict[str, Any] = dict(_READ_SETTINGS)
+    if timeout_s:
+        settings["max_execution_time"] = math.ceil(timeout_s)
+    if query_id:
+        settings["query_id"] = query_id
+    return settings
 
 
 def _quoted(name: str) -> str:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+import pyarrow as pa
 from sqlalchemy import BigInteger, Select, String, column, func, literal_column, select, table
 
 from footfall.analytics.model import (
@@ -20,7 +21,9 @@ from footfall.analytics.model import (
     Series,
     TimeseriesQuery,
 )
-from footfall.events import history, statements
+from footfall.analytics.queries.model import EventField, EventScan, Take
+from footfall.errors import DeadlineError
+from footfall.events import history, query_statements, statements
 from footfall.events.clickhouse.driver import Driver, compile_sql
 from footfall.events.reading import ReadPool
 from footfall.events.rollups import ROLLUPS
@@ -130,6 +133,42 @@ class ClickHouseReader:
         slots = history.slots().params(asked)
         rows = await self._read(slots, list, end_s - time.monotonic())
         return history.pace_counts(query, within, rows)
+
+    async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
+        """See QueryReader.scan_events.
+
+        There are no transactions to read in, but sequence numbers grow with every commit: what
+        came after the first statement is left out by its number.
+        """
+        query_id = uuid.uuid4().hex
+        end_s = time.monotonic() + timeout_s
+
+        def fetch(statement: Select[Any]) -> pa.Table:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                raise DeadlineError("The query took longer than its deadline allows.")
+            sql = compile_sql(statement)
+            return self._driver.arrow(sql, query_id=query_id, timeout_s=left_s)
+
+        def work() -> None:
+            known_paths: pa.Table | None = None
+            through_seq = int(fetch(statements.last_seq()).column(0)[0].as_py())
+            for scan, take in scans:
+                counted = fetch(query_statements.count(scan, through_seq))
+                events = int(counted.column(0)[0].as_py())
+                if not events:
+                    continue
+                if known_paths is None and EventField.PATH in scan.fields:
+                    known_paths = fetch(query_statements.paths(scan.site_id))
+                for part in query_statements.portions(
+                    scan, events, query_statements.PORTION_ROWS, through_seq
+                ):
+                    take(query_statements.event_rows(scan, fetch(part), known_paths))
+
+        async def stop() -> None:
+            await asyncio.to_thread(self._driver.kill, query_id)
+
+        await self._pool.run(work, stop, timeout_s)
 
     async def table_versions(self, timeout_s: float) -> str:
         """Return a text that changes with the tables that history is read from.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import pyarrow as pa
 from sqlalchemy import Select
 
 from footfall.analytics.model import (
@@ -15,7 +16,8 @@ from footfall.analytics.model import (
     Series,
     TimeseriesQuery,
 )
-from footfall.events import history, statements
+from footfall.analytics.queries.model import EventField, EventScan, Take
+from footfall.events import history, query_statements, statements
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.sql import Connection, fetch, folded_seq, last_seq, run, snapshot
 
@@ -61,6 +63,10 @@ class DuckDBReader:
     async def ping(self, timeout_s: float) -> None:
         """See EventReader.ping."""
         await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
+
+    async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
+        """See QueryReader.scan_events; all statements see the snapshot of one transaction."""
+        await self._engine.read(lambda connection: _scan_events(connection, scans), timeout_s)
 
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""
@@ -113,3 +119,17 @@ def read_history(connection: Connection, query: HistoryQuery) -> History:
         [history.day_count(row) for row in days],
         [history.page_count(row) for row in pages_found],
     )
+
+
+def _scan_events(connection: Connection, scans: Sequence[tuple[EventScan, Take]]) -> None:
+    known_paths: pa.Table | None = None
+    with snapshot(connection):
+        for scan, take in scans:
+            ((events,),) = run(connection, query_statements.count(scan)).fetchall()
+            if not events:
+                continue
+            if known_paths is None and EventField.PATH in scan.fields:
+                known_paths = run(connection, query_statements.paths(scan.site_id)).to_arrow_table()
+            for part in query_statements.portions(scan, events, query_statements.PORTION_ROWS):
+                table = run(connection, part).to_arrow_table()
+                take(query_statements.event_rows(scan, table, known_paths))

@@ -1,0 +1,268 @@
+"""Counts over columns of events, one portion of visitors after the other.
+
+Rows come by visitor and time, so that the events of a session lie side by side, and so do those
+of a visitor: sessions and distinct visitors are found by comparing neighbours.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from footfall.analytics.queries.calendar import Granularity, LocalDays
+from footfall.analytics.queries.model import EventField, EventRows, Int64s, Texts
+
+#: A session ends when so long no page is viewed.
+GAP_US = 30 * 60 * 1_000_000
+#: How far a session is followed beyond the end of a range.
+FOLLOWED_US = 24 * 60 * 60 * 1_000_000
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What is counted over page views and the sessions that begin among them."""
+
+    pageviews: int = 0
+    visitors: int = 0
+    sessions: int = 0
+    bounces: int = 0
+    duration_us: int = 0
+
+
+class Portion:
+    """Events of a portion of visitors, with what several folds need of them."""
+
+    def __init__(self, rows: EventRows, days: LocalDays) -> None:
+        self.rows = rows
+        self.local_us = days.local_us(rows.ts_us)
+        self.inside = days.inside(self.local_us)
+        self._sessions: Sessions | None = None
+
+    def sessions(self) -> Sessions:
+        """Return the sessions that begin in the days; the rows are page views."""
+        if self._sessions is None:
+            self._sessions = Sessions.of(self.rows, self.inside)
+        return self._sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Sessions by the numbers of their first and last rows."""
+
+    first: npt.NDArray[np.intp]
+    last: npt.NDArray[np.intp]
+    duration_us: Int64s
+
+    @classmethod
+    def of(cls, rows: EventRows, inside: Bools) -> Sessions:
+        """Find the sessions whose first page view is inside."""
+        if not len(rows):
+            none = np.zeros(0, dtype=np.intp)
+            return cls(none, none, np.zeros(0, dtype=np.int64))
+        ts_us = rows.ts_us
+        begins = np.empty(len(rows), dtype=np.bool_)
+        begins[0] = True
+        np.not_equal(rows.visitors[1:], rows.visitors[:-1], out=begins[1:])
+        begins[1:] |= np.diff(ts_us) >= GAP_US
+        first = np.flatnonzero(begins)
+        last = np.append(first[1:], len(rows)) - 1
+        kept = inside[first]
+        first, last = first[kept], last[kept]
+        return cls(first, last, ts_us[last] - ts_us[first])
+
+    @property
+    def bounces(self) -> Bools:
+        found: Bools = self.first == self.last
+        return found
+
+
+class Totals:
+    """Counts over everything."""
+
+    def __init__(self, *, sessions: bool) -> None:
+        self._with_sessions = sessions
+        self.counts = Counts()
+
+    def take(self, portion: Portion) -> None:
+        """Count a portion."""
+        counts, inside = self.counts, portion.inside
+        counts.pageviews += int(np.count_nonzero(inside))
+        counts.visitors += _distinct(portion.rows.visitors[inside])
+        if self._with_sessions:
+            sessions = portion.sessions()
+            counts.sessions += len(sessions.first)
+            counts.bounces += int(np.count_nonzero(sessions.bounces))
+            counts.duration_us += int(sessions.duration_us.sum())
+
+
+class Series:
+    """Counts by day or hour; a session counts where it begins."""
+
+    def __init__(self, days: LocalDays, granularity: Granularity) -> None:
+        self._days = days
+        self._granularity = granularity
+        self.labels = days.labels(granularity)
+        size = max(self.labels, default=-1) + 1
+        self._sums = {name: np.zeros(size, dtype=np.int64) for name in Counts.__slots__}
+
+    def take(self, portion: Portion) -> None:
+        """Count a portion."""
+        rows, inside = portion.rows, portion.inside
+        bucket = self._days.buckets(portion.local_us, self._granularity)
+        self._add("pageviews", bucket[inside])
+        self._add("visitors", _pairs(bucket[inside], rows.visitors[inside]))
+        sessions = portion.sessions()
+        begun = bucket[sessions.first]
+        self._add("sessions", begun)
+        self._add("bounces", begun[sessions.bounces])
+        # Not bincount's weights: those are floating point.
+        np.add.at(self._sums["duration_us"], begun, sessions.duration_us)
+
+    def _add(self, name: str, buckets: Int64s) -> None:
+        sums = self._sums[name]
+        sums += np.bincount(buckets, minlength=len(sums))
+
+    def counts(self) -> dict[str, Counts]:
+        """Return the counts by the buckets' names, in the order of time."""
+        return {
+            label: Counts(**{name: int(sums[number]) for name, sums in self._sums.items()})
+            for number, label in self.labels.items()
+        }
+
+
+class Breakdown:
+    """Events and their visitors by the values of a text; of page views, also where sessions begin
+    or end with them.
+    """
+
+    def __init__(self, field: EventField, of: str = "events", *, sourced: bool = False) -> None:
+        self.field = field
+        self._of = of
+        self._sourced = sourced
+        self.counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        #: The number of all rows that were looked at.
+        self.total = 0
+
+    def take(self, portion: Portion) -> None:
+        """Count a portion."""
+        chosen = self._chosen(portion)
+        self.total += len(chosen)
+        if self._sourced:
+            chosen = chosen[_is_sourced(portion.rows)[chosen]]
+        texts = portion.rows.texts[self.field]
+        events, visitors = count_pairs(
+            texts.codes[chosen], portion.rows.visitors[chosen], len(texts.values)
+        )
+        for code in np.flatnonzero(events).tolist():
+            known = self.counts[texts.values[code]]
+            known[0] += int(events[code])
+            known[1] += int(visitors[code])
+
+    def _chosen(self, portion: Portion) -> npt.NDArray[np.intp]:
+        if self._of == "entries":
+            return portion.sessions().first
+        if self._of == "exits":
+            return portion.sessions().last
+        return np.flatnonzero(portion.inside)
+
+
+class Properties:
+    """Custom events and their visitors by name, property and value.
+
+    With `first_of` each event has one property at most: the first of these names that it has.
+    """
+
+    def __init__(self, first_of: tuple[str, ...] = ()) -> None:
+        self._first_of = first_of
+        self.counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+        #: The number of all events.
+        self.total = 0
+
+    def take(self, portion: Portion) -> None:
+        """Count a portion."""
+        rows = np.flatnonzero(portion.inside)
+        self.total += len(rows)
+        names, documents = (portion.rows.texts[f] for f in (EventField.NAME, EventField.PROPERTIES))
+        pairs = [self._pairs(document) for document in documents.values]
+        numbers: dict[tuple[str, str, str], int] = {}
+        codes: list[int] = []
+        owners: list[int] = []
+        for row in rows.tolist():
+            name = names.values[names.codes[row]]
+            for key, value in pairs[documents.codes[row]]:
+                codes.append(numbers.setdefault((name, key, value), len(numbers)))
+                owners.append(row)
+        visitors = portion.rows.visitors[np.array(owners, dtype=np.intp)]
+        events, distinct = count_pairs(np.array(codes, dtype=np.int32), visitors, len(numbers))
+        for triple, code in numbers.items():
+            known = self.counts[triple]
+            known[0] += int(events[code])
+            known[1] += int(distinct[code])
+
+    def _pairs(self, document: str) -> list[tuple[str, str]]:
+        pairs = _property_pairs(document)
+        if not self._first_of:
+            return pairs
+        known = dict(pairs)
+        return [("", known[name]) for name in self._first_of if known.get(name)][:1]
+
+
+def _property_pairs(document: str) -> list[tuple[str, str]]:
+    """Return names and values of a custom event's properties, values as texts."""
+    if not document:
+        return []
+    return [
+        (key, value if isinstance(value, str) else orjson.dumps(value).decode())
+        for key, value in orjson.loads(document).items()
+    ]
+
+
+def count_pairs(codes: npt.NDArray[np.int32], visitors: Int64s, size: int) -> tuple[Int64s, Int64s]:
+    """Return the rows and the distinct visitors of each code below `size`; visitors are
+    sorted.
+    """
+    rows = np.bincount(codes, minlength=size)
+    # Sixteen bits are sorted by counting, which keeps visitors in order and takes no comparisons.
+    narrow = codes.astype(np.uint16) if size <= 1 << 16 else codes
+    order = np.argsort(narrow, kind="stable")
+    by_code, of = codes[order], visitors[order]
+    return rows, np.bincount(_pairs(by_code, of), minlength=size)
+
+
+def _pairs(groups: npt.NDArray[np.integer], visitors: Int64s) -> Int64s:
+    """Return the group of each distinct (group, visitor); rows are by either, and by the other
+    within it, but for a clock that is put back over midnight.
+    """
+    if not len(groups):
+        return np.zeros(0, dtype=np.int64)
+    same = visitors[1:] == visitors[:-1]
+    if bool(np.any(same & (groups[1:] < groups[:-1]))):
+        order = np.lexsort((groups, visitors))
+        groups, visitors = groups[order], visitors[order]
+        same = visitors[1:] == visitors[:-1]
+    new = np.empty(len(groups), dtype=np.bool_)
+    new[0] = True
+    np.logical_not(same & (groups[1:] == groups[:-1]), out=new[1:])
+    found: Int64s = groups[new].astype(np.int64)
+    return found
+
+
+def _distinct(ordered: Int64s) -> int:
+    """Return the number of distinct values of a sorted column."""
+    if not len(ordered):
+        return 0
+    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1
+
+
+def _is_sourced(rows: EventRows) -> Bools:
+    """Return which page views have a source of their own: not those from a page of the site."""
+    medium: Texts = rows.texts[EventField.MEDIUM]
+    known = np.array([value != "" for value in medium.values], dtype=np.bool_)
+    found: Bools = known[medium.codes]
+    return found

@@ -1,0 +1,303 @@
+"""Answers batch queries: which events are read, and what is made of them.
+
+All parameters that are about the same days read the same events, once: each brings a fold, and
+every portion of the events goes through all folds. The scans of a call see one moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from footfall.accounts.model import Site
+from footfall.analytics.days import local_day, system_us
+from footfall.analytics.ports import LiveState, QueryReader
+from footfall.analytics.queries.answers import (
+    FaultyQuery,
+    ParameterAnswer,
+    QueryAnswer,
+    Row,
+    breakdown_rows,
+    counts_row,
+    page_of,
+)
+from footfall.analytics.queries.calendar import LocalDays
+from footfall.analytics.queries.catalogue import QueryType, Shape
+from footfall.analytics.queries.folds import (
+    FOLLOWED_US,
+    GAP_US,
+    Breakdown,
+    Portion,
+    Properties,
+    Series,
+    Totals,
+)
+from footfall.analytics.queries.model import (
+    Condition,
+    EventField,
+    EventKind,
+    EventRows,
+    EventScan,
+    Take,
+)
+from footfall.analytics.queries.parsing import Defaults, Parameter, Query, parse_queries
+from footfall.errors import InvalidQueryError, UnavailableError
+
+#: Custom events of this name are clicks on links to other sites.
+OUTBOUND_NAME = "outbound_link"
+_OUTBOUND_PROPERTIES = ("href", "url")
+
+_CUSTOM = EventKind.CUSTOM
+_PAGEVIEW = EventKind.PAGEVIEW
+
+
+class Fold(Protocol):
+    """Something that is counted, portion by portion."""
+
+    def take(self, portion: Portion) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _ScanKey:
+    """What parameters have to have in common to share a scan."""
+
+    kind: EventKind
+    timezone: str
+    first_day: int
+    last_day: int
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(slots=True)
+class _Scan:
+    """A scan and what is made of it."""
+
+    days: LocalDays
+    fields: set[EventField] = field(default_factory=set)
+    #: Whether the events around the days matter, too.
+    sessions: bool = False
+    #: Folds by what they count, so that the same is not counted twice.
+    folds: dict[Any, Fold] = field(default_factory=dict)
+
+    def take(self, rows: EventRows) -> None:
+        """Let a portion of the events go through all folds."""
+        portion = Portion(rows, self.days)
+        for fold in self.folds.values():
+            fold.take(portion)
+
+
+class _Scans:
+    """The scans of a call."""
+
+    def __init__(self, site_id: str) -> None:
+        self._site_id = site_id
+        self._scans: dict[_ScanKey, _Scan] = {}
+
+    def fold(
+        self,
+        key: _ScanKey,
+        identity: Any,
+        make: Callable[[LocalDays], Fold],
+        *fields: EventField,
+        sessions: bool = False,
+    ) -> Any:
+        """Return the fold of this identity in the scan of this key, made if it is new."""
+        scan = self._scans.get(key)
+        if scan is None:
+            days = LocalDays(key.timezone, key.first_day, key.last_day)
+            scan = self._scans[key] = _Scan(days)
+        scan.fields.update(fields)
+        scan.sessions |= sessions
+        if identity not in scan.folds:
+            scan.folds[identity] = make(scan.days)
+        return scan.folds[identity]
+
+    def questions(self) -> list[tuple[EventScan, Take]]:
+        """Return what the store is asked, and what takes each answer."""
+        return [
+            (
+                EventScan(
+                    self._site_id,
+                    key.kind,
+                    # A session that began before the days is known by a page view within the gap.
+                    scan.days.start_us - (GAP_US if scan.sessions else 0),
+                    scan.days.end_us + (FOLLOWED_US if scan.sessions else 0),
+                    frozenset(scan.fields),
+                    key.conditions,
+                ),
+                scan.take,
+            )
+            for key, scan in self._scans.items()
+            if scan.days.start_us < scan.days.end_us
+        ]
+
+
+#: Makes the rows of a parameter once all scans are through.
+_Rows = Callable[[], list[Row]]
+
+
+class QueryService:
+    """Answers batch queries about sites."""
+
+    def __init__(
+        self, reader: QueryReader, live: LiveState, clock_us: Callable[[], int] = system_us
+    ) -> None:
+        self._reader = reader
+        self._live = live
+        self._clock_us = clock_us
+
+    async def answer(
+        self, site: Site, documents: Sequence[Any], defaults: Defaults, timeout_s: float
+    ) -> list[QueryAnswer | FaultyQuery]:
+        """Return the answers to queries as callers send them, in their order.
+
+        Raises InvalidQueryError for calls that hold no query that could be judged, DeadlineError
+        after `timeout_s`, and UnavailableError while the event store does not answer.
+        """
+        now_us = self._clock_us()
+        queries = parse_queries(documents, defaults, now_us)
+        scans = _Scans(site.id)
+        planned = [
+            [_plan(query, parameter, scans) for parameter in query.parameters]
+            if isinstance(query, Query)
+            else []
+            for query in queries
+        ]
+        questions = scans.questions()
+        if questions:
+            await self._reader.scan_events(questions, timeout_s)
+        live = _Live(self._live, site, now_us)
+        answers: list[QueryAnswer | FaultyQuery] = []
+        for query, plans in zip(queries, planned, strict=True):
+            if isinstance(query, InvalidQueryError):
+                answers.append(FaultyQuery(query))
+                continue
+            data = [
+                await _answer(query, parameter, plan, live)
+                for parameter, plan in zip(query.parameters, plans, strict=True)
+            ]
+            answers.append(QueryAnswer(query, data))
+        return answers
+
+
+class _Live:
+    """The live state of a site, read when it is asked for."""
+
+    def __init__(self, live: LiveState, site: Site, now_us: int) -> None:
+        self._live = live
+        self._site = site
+        self._now_us = now_us
+
+    async def rows(self) -> list[Row]:
+        """Return the active users, and their sessions: a visitor has one at a time."""
+        today = local_day(self._site.timezone, self._now_us)
+        counts = await self._live.snapshot(self._site.id, self._now_us // 1000, today)
+        return [(counts.active, counts.active)]
+
+
+async def _answer(
+    query: Query, parameter: Parameter, rows: _Rows | None, live: _Live
+) -> ParameterAnswer:
+    kind = parameter.type
+    if parameter.error or kind is None:
+        return ParameterAnswer(parameter.label, error=parameter.error)
+    if query.sort_by and query.sort_by not in [column.name for column in kind.columns]:
+        names = ", ".join(column.name for column in kind.columns)
+        return ParameterAnswer(
+            parameter.label, error=f"{kind.name} can be sorted by {names}, not {query.sort_by!r}."
+        )
+    if rows is None:
+        try:
+            found = await live.rows()
+        except UnavailableError as error:
+            return ParameterAnswer(parameter.label, error=error.message)
+    else:
+        found = rows()
+    return ParameterAnswer(parameter.label, kind.columns, page_of(query, kind, found))
+
+
+def _plan(query: Query, parameter: Parameter, scans: _Scans) -> _Rows | None:
+    """Add what a parameter needs to the scans, and return what makes its rows of it; None for one
+    that no event is read for.
+    """
+    kind = parameter.type
+    if parameter.error or kind is None or kind.shape is Shape.LIVE:
+        return None
+    first, last = parameter.first_day, parameter.last_day
+    if kind.shape is Shape.TODAY:
+        first = last = query.today
+
+    def key(event: EventKind, *more: Condition) -> _ScanKey:
+        conditions = (*(used.condition for used in query.filters), *more)
+        return _ScanKey(event, query.timezone, first, last, conditions)
+
+    match kind.shape:
+        case Shape.TOTALS | Shape.TODAY:
+            return _plan_totals(kind, key, scans)
+        case Shape.SERIES:
+            granularity = parameter.granularity
+            series: Series = scans.fold(
+                key(_PAGEVIEW),
+                ("series", granularity),
+                lambda days: Series(days, granularity),
+                sessions=True,
+            )
+            return lambda: [
+                counts_row(kind.columns, counts, date=label)
+                for label, counts in series.counts().items()
+            ]
+        case Shape.PROPERTIES:
+            properties: Properties = scans.fold(
+                key(_CUSTOM),
+                "properties",
+                lambda _: Properties(),
+                EventField.NAME,
+                EventField.PROPERTIES,
+            )
+            return lambda: breakdown_rows(kind, properties.counts, properties.total)
+        case Shape.LINKS:
+            named = Condition(EventField.NAME, "in", (OUTBOUND_NAME,))
+            links: Properties = scans.fold(
+                key(_CUSTOM, named),
+                "links",
+                lambda _: Properties(first_of=_OUTBOUND_PROPERTIES),
+                EventField.NAME,
+                EventField.PROPERTIES,
+            )
+            return lambda: breakdown_rows(
+                kind,
+                {(value,): counts for (_, _, value), counts in links.counts.items()},
+                links.total,
+            )
+    return _plan_breakdown(kind, key, scans)
+
+
+def _plan_totals(kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans) -> _Rows:
+    totals: Totals = scans.fold(
+        key(_PAGEVIEW), "totals", lambda _: Totals(sessions=True), sessions=True
+    )
+    custom: Totals | None = None
+    if any(column.name == "total_events" for column in kind.columns):
+        custom = scans.fold(key(_CUSTOM), "totals", lambda _: Totals(sessions=False))
+    return lambda: [
+        counts_row(kind.columns, totals.counts, custom.counts.pageviews if custom else 0)
+    ]
+
+
+def _plan_breakdown(kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans) -> _Rows:
+    about = kind.field
+    if about is None:
+        raise ValueError(f"{kind.name} is about no field")
+    of = {Shape.ENTRIES: "entries", Shape.EXITS: "exits"}.get(kind.shape, "events")
+    fields = (about, EventField.MEDIUM) if kind.sourced else (about,)
+    breakdown: Breakdown = scans.fold(
+        key(_CUSTOM if kind.shape is Shape.EVENTS else _PAGEVIEW),
+        (of, about, kind.sourced),
+        lambda _: Breakdown(about, of, sourced=kind.sourced),
+        *fields,
+        sessions=of != "events",
+    )
+    return lambda: breakdown_rows(
+        kind, {(name,): counts for name, counts in breakdown.counts.items()}, breakdown.total
+    )
