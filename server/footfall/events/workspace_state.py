@@ -42,7 +42,6 @@ from sqlalchemy import (
     bindparam,
     case,
     column,
-    exists,
     func,
     literal_column,
     null,
@@ -226,8 +225,9 @@ def _current(entity: Entity, standing: Standing) -> FromClause:
             return _merged(entity, facts.subquery("told")).subquery(name)
         case Standing.TAIL:
             touched = _touched(entity, of_workspace=True)
+            # NOT EXISTS would first make a list of all keys that there are.
             untouched = select(states).where(
-                mine, ~exists().where(touched.c[entity.key] == states.c[entity.key])
+                mine, states.c[entity.key].not_in(select(touched.c[entity.key]))
             )
             merged = _merged(entity, _facts(entity, of_workspace=True))
             return union_all(untouched, merged).subquery(name)
