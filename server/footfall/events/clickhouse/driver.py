@@ -150,6 +150,12 @@ class EmbeddedDriver(ServerDriver):
         """Do nothing: the query ends at its time limit."""
 
 
+def connect(url: URL) -> Driver:
+    """Connect to the database of a `clickhouse://`, `clickhouses://` or `chdb://` URL."""
+    kind = EmbeddedDriver if url.drivername == "chdb" else ServerDriver
+    return kind.connect(url)
+
+
 def _read_settings(query_id: str, timeout_s: float) -> dict[str, Any]:
     settings: dict[str, Any] = dict(_READ_SETTINGS)
     if timeout_s:

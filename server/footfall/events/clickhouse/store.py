@@ -11,6 +11,7 @@ are in its memory.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,25 +21,27 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import (
-    BigInteger,
-    String,
-    column,
     delete,
     insert,
     select,
-    table,
     tuple_,
 )
 from sqlalchemy.engine import URL
 
 from footfall.events import statements
-from footfall.events.clickhouse.driver import Driver, EmbeddedDriver, ServerDriver, compile_sql
+from footfall.events.clickhouse.driver import Driver, compile_sql, connect
+from footfall.events.clickhouse.verifying import (
+    applied_migrations,
+    migrations,
+    read_differences,
+)
 from footfall.events.clickhouse.workspace import ClickHouseWorkspaceReader
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
 from footfall.events.rollups import ROLLUPS
 from footfall.events.tables import SLOT_US, TABLES, TENANT_COLUMN, pages, web_events
+from footfall.events.verify import Difference
 from footfall.events.visits import Span, StoredView
 from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
 from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Page
@@ -48,18 +51,10 @@ T = TypeVar("T")
 #: Values in one IN list, which keeps a statement well under the parser's limit of 256 KiB.
 _LIST_MAX: Final = 300
 
-_migrations: Final = table(
-    "schema_migrations",
-    column("version", BigInteger),
-    column("name", String),
-    column("applied_us", BigInteger),
-)
-
 
 def open_clickhouse(url: URL, *, clock: Clock = time_us) -> ClickHouseStore:
     """Open the store of a `clickhouse://`, `clickhouses://` or `chdb://` URL."""
-    kind = EmbeddedDriver if url.drivername == "chdb" else ServerDriver
-    return ClickHouseStore(kind.connect(url), clock=clock)
+    return ClickHouseStore(connect(url), clock=clock)
 
 
 class ClickHouseStore(ClickHouseWorkspaceReader):
@@ -188,6 +183,17 @@ class ClickHouseStore(ClickHouseWorkspaceReader):
                 counts = rollup.counts(tuple_(*rollup.keys.values()).in_(some))
                 self._driver.command(compile_sql(insert(target).from_select(names, counts)))
 
+    async def differences(self, rows_max: int, timeout_s: float) -> list[Difference]:
+        """See EventStore.differences."""
+        query_id = uuid.uuid4().hex
+
+        async def stop() -> None:
+            await asyncio.to_thread(self._driver.kill, query_id)
+
+        return await self._pool.run(
+            lambda: read_differences(self._driver, rows_max, query_id), stop, timeout_s
+        )
+
     async def history_version(self, site_id: str, timeout_s: float) -> str:
         """See WebHistory.history_version.
 
@@ -204,8 +210,7 @@ class ClickHouseStore(ClickHouseWorkspaceReader):
             "CREATE TABLE IF NOT EXISTS schema_migrations "
             "(version Int64, name String, applied_us Int64) ENGINE = MergeTree ORDER BY version"
         )
-        applied = self._driver.rows(compile_sql(select(_migrations.c.version)))
-        for migration in pending_migrations("clickhouse", {version for (version,) in applied}):
+        for migration in pending_migrations("clickhouse", applied_migrations(self._driver)):
             for statement in migration.statements:
                 self._driver.command(statement)
             done = {
@@ -213,7 +218,7 @@ class ClickHouseStore(ClickHouseWorkspaceReader):
                 "name": [migration.name],
                 "applied_us": pa.array([self._clock()], pa.int64()),
             }
-            self._driver.insert(_migrations.name, pa.table(done), uuid.uuid4().hex)
+            self._driver.insert(migrations.name, pa.table(done), uuid.uuid4().hex)
 
     def _load(self) -> None:
         now_us = self._clock()

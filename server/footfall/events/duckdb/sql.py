@@ -12,7 +12,7 @@ import duckdb
 import numpy.typing as npt
 import pyarrow as pa
 from duckdb_sqlalchemy import Dialect
-from sqlalchemy import BigInteger, Select, column, select, table
+from sqlalchemy import BigInteger, Select, String, column, select, table
 from sqlalchemy.sql.elements import ClauseElement
 
 from footfall.events import statements
@@ -26,6 +26,12 @@ INCOMING: Final = "incoming"
 
 folded: Final = table("folded", column("through_seq", BigInteger))
 _FOLDED_SEQ: Final = select(folded.c.through_seq)
+migrations: Final = table(
+    "schema_migrations",
+    column("version", BigInteger),
+    column("name", String),
+    column("applied_us", BigInteger),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,11 @@ def folded_seq(connection: Connection) -> int:
     """Return the sequence number up to which events are in the rollups."""
     ((seq,),) = fetch(connection, _FOLDED_SEQ, {})
     return int(seq)
+
+
+def applied_migrations(connection: Connection) -> set[int]:
+    """Return the versions of the migrations that have been applied."""
+    return {version for (version,) in run(connection, select(migrations.c.version)).fetchall()}
 
 
 @contextmanager

@@ -19,8 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 from sqlalchemy import (
-    BigInteger,
-    String,
     Table,
     and_,
     column,
@@ -44,18 +42,22 @@ from footfall.events.duckdb.reader import read_history
 from footfall.events.duckdb.sql import (
     INCOMING,
     Connection,
+    applied_migrations,
     compile_sql,
     execute,
     folded,
     folded_seq,
     last_seq,
+    migrations,
     run,
 )
+from footfall.events.duckdb.verifying import read_differences
 from footfall.events.duckdb.workspace import DuckDBWorkspaceReader, WorkspaceStates
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
 from footfall.events.rollups import ROLLUPS, SUMS, Rollup
 from footfall.events.tables import TABLES, TENANT_COLUMN, pages, web_events
+from footfall.events.verify import Difference
 from footfall.events.visits import Span, StoredView
 from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
 from footfall.ingest.model import CommitOutcome, EventBatch, Page
@@ -66,13 +68,6 @@ _FOLD_ROWS: Final = 50_000
 #: At this size of the write-ahead log a checkpoint stalls the writer for 0.2 s.
 _CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
 _CHECKPOINT_PAUSE_S: Final = 5.0
-
-_migrations: Final = table(
-    "schema_migrations",
-    column("version", BigInteger),
-    column("name", String),
-    column("applied_us", BigInteger),
-)
 
 
 class DuckDBStore(DuckDBWorkspaceReader):
@@ -260,6 +255,12 @@ class DuckDBStore(DuckDBWorkspaceReader):
             lambda connection: self._mirrors.pace(connection, query), timeout_s
         )
 
+    async def differences(self, rows_max: int, timeout_s: float) -> list[Difference]:
+        """See EventStore.differences."""
+        return await self._engine.read(
+            lambda connection: read_differences(connection, rows_max), timeout_s
+        )
+
     async def history_version(self, site_id: str, timeout_s: float) -> str:  # noqa: ARG002 - nothing is waited for
         """See WebHistory.history_version; the process that has the file is its only writer."""
         return self._writer.versions.of(site_id)
@@ -319,12 +320,11 @@ class DuckDBStore(DuckDBWorkspaceReader):
             "CREATE TABLE IF NOT EXISTS schema_migrations "
             "(version INTEGER NOT NULL, name VARCHAR NOT NULL, applied_us BIGINT NOT NULL)"
         )
-        rows = run(connection, select(_migrations.c.version)).fetchall()
-        for migration in pending_migrations("duckdb", {version for (version,) in rows}):
+        for migration in pending_migrations("duckdb", applied_migrations(connection)):
             connection.execute("BEGIN")
             for statement in migration.statements:
                 connection.execute(statement)
-            done = insert(_migrations).values(
+            done = insert(migrations).values(
                 version=migration.version, name=migration.name, applied_us=self._clock()
             )
             run(connection, done)

@@ -46,6 +46,17 @@ def pending_migrations(engine: str, applied: set[int]) -> list[Migration]:
     return [migration for migration in known if migration.version not in applied]
 
 
+def require_current(engine: str, applied: set[int]) -> None:
+    """Raise UnavailableError unless a store with the `applied` migrations has this version's
+    schema.
+    """
+    if pending := pending_migrations(engine, applied):
+        raise UnavailableError(
+            f"The event store has schema {max(applied, default=0)}, but this version of Footfall "
+            f"has {pending[-1].version}. Start its server once, which brings the schema up to date."
+        )
+
+
 def _statements(text: str) -> tuple[str, ...]:
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
     parts = "\n".join(lines).split(";\n")
