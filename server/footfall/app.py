@@ -42,6 +42,7 @@ from footfall.analytics.queries.service import QueryService
 from footfall.analytics.realtime import RealtimeService
 from footfall.analytics.shared_reads import SharedReads
 from footfall.analytics.timeseries import TimeseriesService
+from footfall.analytics.web_export import WebExportService
 from footfall.errors import FootfallError, UnavailableError
 from footfall.events import EventStore, open_event_store
 from footfall.ingest.commit import GroupCommitter
@@ -256,7 +257,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             {
                 "IngestService": IngestServicer(ingest, peers),
                 "TimeseriesService": TimeseriesServicer(TimeseriesService(events)),
-                "ExportService": ExportServicer(ExportService(events)),
+                "ExportService": ExportServicer(ExportService(events), WebExportService(events)),
                 "RealtimeService": RealtimeServicer(
                     RealtimeService(SharedReads(live), settings.live_window_s), draining
                 ),

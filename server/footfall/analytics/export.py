@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from footfall.analytics.model import ApiRequestRow
+from footfall.analytics.model import ApiRequestRow, WebEventRow
 from footfall.analytics.parameters import echo, refusal, suggest
 from footfall.analytics.ports import EventReader
 from footfall.analytics.timeseries import parse_range
@@ -33,7 +33,7 @@ class ExportRequest:
     cursor: str = ""
 
 
-def cursor_of(row: ApiRequestRow) -> str:
+def cursor_of(row: ApiRequestRow | WebEventRow) -> str:
     """Return the text that continues an export right after `row`."""
     return f"{row.seq:x}"
 
@@ -49,7 +49,8 @@ def parse_format(text: str) -> Literal["ndjson", "csv"]:
     )
 
 
-def _parse_cursor(text: str) -> int:
+def parse_cursor(text: str) -> int:
+    """Return the sequence number of a cursor; 0 for ""."""
     if not text:
         return 0
     if not _CURSOR.fullmatch(text):
@@ -72,7 +73,7 @@ class ExportService:
         page takes too long, and UnavailableError while the event store does not answer.
         """
         start_s, end_s = parse_range(request.start, request.end)
-        after_seq = _parse_cursor(request.cursor)
+        after_seq = parse_cursor(request.cursor)
         through_seq = await self._reader.last_seq(PAGE_TIMEOUT_S)
         while after_seq < through_seq:
             rows = await self._reader.api_requests(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class ApiRequestField(StrEnum):
@@ -87,6 +87,49 @@ class ApiRequestRow:
     status_code: int | None
     response_us: int
     data: str
+
+
+class WebEventRow(NamedTuple):
+    """A stored web event, with what is known of its page; texts are "" where nothing is known.
+
+    A tuple, since exports make millions of them.
+    """
+
+    seq: int
+    event_id: str
+    ts_us: int
+    #: A WebEventKind and an Exclusion.
+    kind: int
+    excluded: int
+    visitor_id: str
+    host: str
+    path: str
+    title: str
+    author: str
+    pubdate: str
+    og_image: str
+    referrer: str
+    referrer_host: str
+    medium: str
+    source: str
+    source_detail: str
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    utm_term: str
+    utm_content: str
+    browser: str
+    os: str
+    device: str
+    country: str
+    city: str
+    language: str
+    timezone: str
+    screen: str
+    name: str
+    #: JSON text or "".
+    properties: str
+    engaged_s: float
 
 
 #: What pages may be ranked by.

@@ -23,6 +23,7 @@ from footfall.analytics.model import (
     PaceQuery,
     Series,
     TimeseriesQuery,
+    WebEventRow,
 )
 from footfall.analytics.queries.model import EventScan, Take
 
@@ -51,6 +52,21 @@ class EventReader(Protocol):
     ) -> list[ApiRequestRow]:
         """Return rows of the range with after_seq < seq <= through_seq, by seq, at most
         `rows_max`.
+        """
+
+    async def web_events(
+        self,
+        site_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[WebEventRow]:
+        """Return rows of the range with after_seq < seq <= through_seq, by seq, at most
+        `rows_max`; excluded events are among them.
         """
 
     async def last_seq(self, timeout_s: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from footfall.accounts.model import Site
 from footfall.ingest.api_requests import api_request_batch
@@ -19,6 +19,7 @@ from footfall.ingest.model import (
     RejectedEvent,
 )
 from footfall.ingest.ports import GeoSource, PriceSource, SaltSource
+from footfall.ingest.track import tracked_batches
 from footfall.ingest.web_events import web_event_batch
 from footfall.ingest.workspace_events import RawWorkspaceEvents, workspace_event_batches
 
@@ -93,6 +94,35 @@ class IngestService:
             now_us=now_us,
         )
         return await self._commit(batch, rejected)
+
+    async def ingest_tracked(
+        self,
+        sites: Sequence[Site],
+        documents: Sequence[Any],
+        idempotency_key: str | None = None,
+        browser: BrowserContext | None = None,
+        origin: str | None = None,
+    ) -> IngestResult:
+        """Store events as `track.py` knows them; there is a site for each document.
+
+        The good ones are stored together, whatever sites they are of. `origin` is where a page
+        without a host is, None: at the site's host.
+        """
+        key = checked_idempotency_key(idempotency_key)
+        now_us = self._clock() if browser is None else browser.received_us
+        batches, rejected = tracked_batches(
+            sites,
+            documents,
+            origin,
+            idempotency_key=key,
+            browser=browser,
+            salts=await self._salts.salts(now_us),
+            geo=self._geo,
+            now_us=now_us,
+        )
+        outcomes = await self._committer.commit_together(batches)
+        duplicates = sum(len(outcome.duplicate_rows) for outcome in outcomes)
+        return IngestResult(sum(map(len, batches)) - duplicates, duplicates, rejected)
 
     async def ingest_workspace(
         self, workspace_id: str, events: RawWorkspaceEvents, idempotency_key: str | None = None

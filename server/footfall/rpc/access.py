@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from footfall.accounts.model import ApiKey, ApplicationAccess, Scope
+from footfall.accounts.model import ApiKey, ApplicationAccess, Scope, Site
 from footfall.accounts.service import Authenticator, missing_api_key, require_scope
 from footfall.accounts.sessions import Sessions, require_admin
-from footfall.errors import ForbiddenError, UnauthenticatedError
+from footfall.errors import ForbiddenError, InvalidInputError, UnauthenticatedError
+from footfall.ingest.track import unwrapped, website_of
 from footfall.rpc.call import Call, Method
+from footfall.rpc.convert import parse_documents
 from footfall.rpc.cookies import require_own_page, session_id
 from footfall.rpc.policy import (
     AccountAdmin,
@@ -23,6 +25,7 @@ from footfall.rpc.policy import (
     SigningIn,
     SiteKey,
     WebsiteReader,
+    WebsiteWriter,
     WorkspaceKey,
 )
 
@@ -62,6 +65,8 @@ class Access:
                 check = self._reader(strangers=False)
             case WebsiteReader(public):
                 check = self._reader(strangers=public)
+            case WebsiteWriter():
+                check = self._website_writer
             case Anyone():
                 check = _anyone
         return check
@@ -142,6 +147,14 @@ class Access:
 
         return check
 
+    async def _website_writer(self, call: Call) -> None:
+        api_key = call.metadata.get("x-api-key", "")
+        bearer = call.metadata.get("authorization", "")
+        if api_key.strip():
+            call.principal = await self._authenticator.authenticate_key(api_key)
+        elif bearer.strip():
+            call.principal = await self._authenticator.authenticate_bearer(bearer)
+
     async def _signed_in_or_stranger(self, call: Call) -> None:
         """Find out who calls by the session. Browsers send it without being asked to, so that one
         that does not count makes a stranger of the caller, and no failure of the call.
@@ -159,6 +172,8 @@ class Access:
         accounts = self._authenticator
         if isinstance(method.policy.credentials, WebsiteReader):
             return self._website_reader(public=method.policy.credentials.public)
+        if isinstance(method.policy.credentials, WebsiteWriter):
+            return self._tracked_websites
         if not isinstance(method.policy.credentials, SiteKey):
             return None
         scope = method.policy.credentials.scope
@@ -183,7 +198,7 @@ class Access:
         accounts = self._authenticator
 
         async def check(call: Call) -> None:
-            website_id, caller = call.request.website_id, call.principal
+            website_id, caller = _website_id(call.request), call.principal
             if caller is None:
                 website = await accounts.public_website(website_id)
             else:
@@ -199,12 +214,41 @@ class Access:
 
         return check
 
+    async def _tracked_websites(self, call: Call) -> None:
+        """Set the tenant to the websites that the events name, by name; all must be allowed."""
+        request, key = call.request, call.principal
+        default: str = request.website_id or request.client_id
+        events = parse_documents(request.content, single=True)
+        names = {website_of(unwrapped(event), default) for event in events} or {default}
+        call.tenant = {name: await self._tracked_website(key, name) for name in sorted(names)}
+
+    async def _tracked_website(self, key: ApiKey | None, name: str) -> Site:
+        accounts = self._authenticator
+        if key is None:
+            if not name:
+                raise missing_api_key()
+            return await accounts.site_for_browser(name)
+        if not name and len(key.site_ids) == 1:
+            (name,) = key.site_ids
+        if not name:
+            raise InvalidInputError(
+                "The events name no websiteId, and the key is for more than one website.",
+                "MISSING_WEBSITE_ID",
+            )
+        return await accounts.authorize_site(key, name, Scope.WRITE)
+
     async def recheck(self, call: Call) -> None:
         """Raise what a new call of the same caller would meet; for calls that live long."""
         await self.authenticator(call.method.policy)(call)
         authorise = self.authoriser(call.method)
         if authorise is not None:
             await authorise(call)
+
+
+def _website_id(request: Any) -> str:
+    """Return the website that a message names; some take it by the other families' name, too."""
+    website_id: str = request.website_id or getattr(request, "site", "")
+    return website_id
 
 
 async def _anyone(call: Call) -> None:

@@ -11,11 +11,17 @@ from google.api.httpbody_pb2 import HttpBody
 
 from footfall.analytics.export import ExportRequest, ExportService, cursor_of, parse_format
 from footfall.analytics.model import ApiRequestRow
+from footfall.analytics.web_export import WebExportRequest, WebExportService
 from footfall.rpc.call import Call
+from footfall.rpc.web_export import (
+    CONTENT_TYPES,
+    MESSAGE_BYTES_TARGET,
+    parse_web_format,
+    web_document,
+    web_event_records,
+    web_parts,
+)
 from footfall.v1 import export_pb2 as pb
-
-#: Clients refuse messages over 4 MiB unless told otherwise; pages of large events are cut here.
-MESSAGE_BYTES_TARGET = 1024 * 1024
 
 _COLUMNS = (
     "cursor", "event_id", "timestamp", "consumer_id", "method", "url", "function", "response_us",
@@ -24,10 +30,11 @@ _COLUMNS = (
 
 
 class ExportServicer:
-    """Raw API requests, typed and as NDJSON or CSV."""
+    """Raw events, typed and as documents."""
 
-    def __init__(self, export: ExportService) -> None:
+    def __init__(self, export: ExportService, web: WebExportService) -> None:
         self._export = export
+        self._web = web
 
     async def ExportApiRequests(
         self, request: pb.ExportApiRequestsRequest, call: Call
@@ -46,6 +53,27 @@ class ExportServicer:
         else:
             content_type, head, encode = "application/x-ndjson", b"", _ndjson
         async for chunk in _chunks(self._export.pages(call.tenant.id, wanted), head, encode):
+            yield HttpBody(content_type=content_type, data=chunk)
+
+    async def ExportWebEvents(
+        self, request: pb.ExportWebEventsRequest, call: Call
+    ) -> AsyncIterator[pb.ExportWebEventsResponse]:
+        wanted = WebExportRequest(request.start, request.end, request.cursor)
+        async for rows in self._web.pages(call.tenant, wanted):
+            for part in web_parts(rows):
+                yield pb.ExportWebEventsResponse(records=web_event_records(part))
+
+    async def DownloadWebEvents(
+        self, request: pb.DownloadWebEventsRequest, call: Call
+    ) -> AsyncIterator[HttpBody]:
+        wanted = WebExportRequest(request.start, request.end, request.cursor)
+        document = parse_web_format(request.format, call.metadata.get("accept", ""))
+        content_type = CONTENT_TYPES[document]
+        named = ("content-disposition", f'attachment; filename="events.{document}"')
+        async for chunk in web_document(self._web.pages(call.tenant, wanted), document):
+            # Not before there is a document: a failure is no file.
+            if named not in call.headers:
+                call.headers.append(named)
             yield HttpBody(content_type=content_type, data=chunk)
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+from google.api.httpbody_pb2 import HttpBody
+
 from footfall.errors import FootfallError, InvalidInputError
 from footfall.ingest.api_requests import API_REQUEST_FIELDS
 from footfall.ingest.columns import columns_of_documents
@@ -25,6 +27,7 @@ from footfall.rpc.convert import (
     workspace_events,
 )
 from footfall.rpc.peers import Peers
+from footfall.rpc.tracking import track_events
 from footfall.v1 import ingest_pb2 as pb
 
 _Raw = TypeVar("_Raw")
@@ -109,6 +112,11 @@ class IngestServicer:
                 yield request
 
         return await _load(of_one_site(), call, web_event_columns, store)
+
+    async def TrackEvents(self, request: pb.TrackEventsRequest, call: Call) -> HttpBody:
+        require_identity(call.metadata)
+        browser = self._browser(call) if call.principal is None else None
+        return await track_events(self._ingest, request, call, browser, _idempotency_key(call))
 
     async def IngestWorkspaceEvents(
         self, request: pb.IngestWorkspaceEventsRequest, call: Call

@@ -99,6 +99,13 @@ class WebsiteReader:
 
 
 @dataclass(frozen=True, slots=True)
+class WebsiteWriter:
+    """`x-api-key` or a Bearer key with the write scope, or none: a browser. The tenants are the
+    websites that the events of a JSON body name, by the name that each has there.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Anyone:
     """None, and none are looked at."""
 
@@ -113,6 +120,7 @@ Credentials = (
     | SigningIn
     | AccountReader
     | WebsiteReader
+    | WebsiteWriter
     | Anyone
 )
 
@@ -141,6 +149,7 @@ _QUERIES = Policy(WebsiteReader(public=True), Allowance.ACCOUNT, of_queries)
 _QUERIES_BODY = Policy(WebsiteReader(public=True), Allowance.ACCOUNT, of_body)
 _CUSTOM_QUERY = Policy(WebsiteReader(), Allowance.ACCOUNT)
 _CUSTOM_SQL = Policy(WebsiteReader(), Allowance.ACCOUNT_SQL)
+_EXPORT = Policy(WebsiteReader(), Allowance.ACCOUNT)
 _ACCOUNT_READ = Policy(AccountReader(), Allowance.ACCOUNT)
 _PUBLIC = Policy(Anyone(), Allowance.PUBLIC)
 _AUTHENTICATION = Policy(SigningIn(), Allowance.AUTHENTICATION)
@@ -154,6 +163,7 @@ POLICIES: Mapping[str, Policy] = {
     "IngestService/IngestWebEvents": _SITE_WRITE,
     "IngestService/CollectWebEvents": Policy(SiteKey(Scope.WRITE, browsers=True)),
     "IngestService/StreamWebEvents": _SITE_WRITE,
+    "IngestService/TrackEvents": Policy(WebsiteWriter()),
     "IngestService/IngestWorkspaceEvents": _WORKSPACE_WRITE,
     "IngestService/CollectWorkspaceEvents": _WORKSPACE_WRITE,
     "IngestService/StreamWorkspaceEvents": _WORKSPACE_WRITE,
@@ -161,6 +171,8 @@ POLICIES: Mapping[str, Policy] = {
     "TimeseriesService/GetTimeseries": _APPLICATION_READ,
     "ExportService/ExportApiRequests": _APPLICATION_READ,
     "ExportService/DownloadApiRequests": _APPLICATION_READ,
+    "ExportService/ExportWebEvents": _EXPORT,
+    "ExportService/DownloadWebEvents": _EXPORT,
     "RealtimeService/GetRealtime": _SITE_READ,
     "RealtimeService/GetSources": _SITE_READ,
     "RealtimeService/WatchRealtime": _SITE_READ,

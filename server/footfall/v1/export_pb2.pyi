@@ -173,3 +173,228 @@ class ExportApiRequestsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportApiRequestsResponse: _TypeAlias = ExportApiRequestsResponse  # noqa: Y015
+
+@_typing.final
+class ExportWebEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBSITE_ID_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    website_id: _builtins.str
+    """The website's id."""
+    start: _builtins.str
+    """Start of the range, inclusive: whole seconds since the Unix epoch, RFC 3339 with offset, or YYYY-MM-DD, a day of the website's
+    time zone. Empty: from the first event.
+    """
+    end: _builtins.str
+    """End of the range, in the same forms: a moment is exclusive, a day included. Empty: to the last event."""
+    cursor: _builtins.str
+    """The cursor of the last record that was received. Empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        website_id: _builtins.str = ...,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "end", b"end", "start", b"start", "website_id", b"website_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportWebEventsRequest: _TypeAlias = ExportWebEventsRequest  # noqa: Y015
+
+@_typing.final
+class DownloadWebEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBSITE_ID_FIELD_NUMBER: _builtins.int
+    SITE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    website_id: _builtins.str
+    """The website's id."""
+    site: _builtins.str
+    """Another name of `website_id`."""
+    start: _builtins.str
+    """Start of the range, as in ExportWebEventsRequest."""
+    end: _builtins.str
+    """End of the range, as in ExportWebEventsRequest."""
+    format: _builtins.str
+    """`ndjson`, `csv` or `parquet`. Empty: what the `accept` metadata (REST: the `Accept` header) asks for, else `ndjson`."""
+    cursor: _builtins.str
+    """The cursor of the last record that was received. Empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        website_id: _builtins.str = ...,
+        site: _builtins.str = ...,
+        start: _builtins.str = ...,
+        end: _builtins.str = ...,
+        format: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "end", b"end", "format", b"format", "site", b"site", "start", b"start", "website_id", b"website_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadWebEventsRequest: _TypeAlias = DownloadWebEventsRequest  # noqa: Y015
+
+@_typing.final
+class WebEventRecord(_message.Message):
+    """A stored event of a website. Texts are empty where nothing is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    VISITOR_ID_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    PUBDATE_FIELD_NUMBER: _builtins.int
+    OG_IMAGE_FIELD_NUMBER: _builtins.int
+    REFERRER_FIELD_NUMBER: _builtins.int
+    REFERRER_HOST_FIELD_NUMBER: _builtins.int
+    MEDIUM_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_DETAIL_FIELD_NUMBER: _builtins.int
+    UTM_SOURCE_FIELD_NUMBER: _builtins.int
+    UTM_MEDIUM_FIELD_NUMBER: _builtins.int
+    UTM_CAMPAIGN_FIELD_NUMBER: _builtins.int
+    UTM_TERM_FIELD_NUMBER: _builtins.int
+    UTM_CONTENT_FIELD_NUMBER: _builtins.int
+    BROWSER_FIELD_NUMBER: _builtins.int
+    OS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    CITY_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
+    SCREEN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PROPERTIES_FIELD_NUMBER: _builtins.int
+    ENGAGED_SECONDS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Continues an export right after this record."""
+    event_id: _builtins.str
+    """Empty if the event had none."""
+    timestamp: _builtins.float
+    """When it happened, in seconds since the Unix epoch, to the microsecond."""
+    type: _builtins.str
+    """`pageview`, `heartbeat` or `custom`."""
+    visitor_id: _builtins.str
+    host: _builtins.str
+    """The host of the page, in lower case."""
+    path: _builtins.str
+    """The path of the page, with what is left of its query."""
+    title: _builtins.str
+    """The title of the page as it was last reported, like all that follows about it."""
+    author: _builtins.str
+    pubdate: _builtins.str
+    og_image: _builtins.str
+    referrer: _builtins.str
+    """The address of the page that led here, and its host."""
+    referrer_host: _builtins.str
+    medium: _builtins.str
+    """Where the visitor came from, by referrer, tags and click ids."""
+    source: _builtins.str
+    source_detail: _builtins.str
+    utm_source: _builtins.str
+    utm_medium: _builtins.str
+    utm_campaign: _builtins.str
+    utm_term: _builtins.str
+    utm_content: _builtins.str
+    browser: _builtins.str
+    os: _builtins.str
+    device: _builtins.str
+    """`mobile`, `desktop`, `tablet` or `other`."""
+    country: _builtins.str
+    city: _builtins.str
+    language: _builtins.str
+    timezone: _builtins.str
+    screen: _builtins.str
+    name: _builtins.str
+    """The name of a custom event."""
+    properties: _builtins.str
+    """What a custom event carries: a JSON object as text."""
+    engaged_seconds: _builtins.float
+    """What a heartbeat reports."""
+    excluded: _builtins.str
+    """Why the event is kept out of every count: `bot` or `referrer_spam`; empty for one that counts."""
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        timestamp: _builtins.float = ...,
+        type: _builtins.str = ...,
+        visitor_id: _builtins.str = ...,
+        host: _builtins.str = ...,
+        path: _builtins.str = ...,
+        title: _builtins.str = ...,
+        author: _builtins.str = ...,
+        pubdate: _builtins.str = ...,
+        og_image: _builtins.str = ...,
+        referrer: _builtins.str = ...,
+        referrer_host: _builtins.str = ...,
+        medium: _builtins.str = ...,
+        source: _builtins.str = ...,
+        source_detail: _builtins.str = ...,
+        utm_source: _builtins.str = ...,
+        utm_medium: _builtins.str = ...,
+        utm_campaign: _builtins.str = ...,
+        utm_term: _builtins.str = ...,
+        utm_content: _builtins.str = ...,
+        browser: _builtins.str = ...,
+        os: _builtins.str = ...,
+        device: _builtins.str = ...,
+        country: _builtins.str = ...,
+        city: _builtins.str = ...,
+        language: _builtins.str = ...,
+        timezone: _builtins.str = ...,
+        screen: _builtins.str = ...,
+        name: _builtins.str = ...,
+        properties: _builtins.str = ...,
+        engaged_seconds: _builtins.float = ...,
+        excluded: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "browser", b"browser", "city", b"city", "country", b"country", "cursor", b"cursor", "device", b"device", "engaged_seconds", b"engaged_seconds", "event_id", b"event_id", "excluded", b"excluded", "host", b"host", "language", b"language", "medium", b"medium", "name", b"name", "og_image", b"og_image", "os", b"os", "path", b"path", "properties", b"properties", "pubdate", b"pubdate", "referrer", b"referrer", "referrer_host", b"referrer_host", "screen", b"screen", "source", b"source", "source_detail", b"source_detail", "timestamp", b"timestamp", "timezone", b"timezone", "title", b"title", "type", b"type", "utm_campaign", b"utm_campaign", "utm_content", b"utm_content", "utm_medium", b"utm_medium", "utm_source", b"utm_source", "utm_term", b"utm_term", "visitor_id", b"visitor_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebEventRecord: _TypeAlias = WebEventRecord  # noqa: Y015
+
+@_typing.final
+class ExportWebEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebEventRecord]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___WebEventRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportWebEventsResponse: _TypeAlias = ExportWebEventsResponse  # noqa: Y015

@@ -49,6 +49,16 @@ class ExportServiceStub:
                 request_serializer=footfall_dot_v1_dot_export__pb2.DownloadApiRequestsRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ExportWebEvents = channel.unary_stream(
+                '/footfall.v1.ExportService/ExportWebEvents',
+                request_serializer=footfall_dot_v1_dot_export__pb2.ExportWebEventsRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_export__pb2.ExportWebEventsResponse.FromString,
+                _registered_method=True)
+        self.DownloadWebEvents = channel.unary_stream(
+                '/footfall.v1.ExportService/DownloadWebEvents',
+                request_serializer=footfall_dot_v1_dot_export__pb2.DownloadWebEventsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class ExportServiceServicer:
@@ -74,6 +84,23 @@ class ExportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportWebEvents(self, request, context):
+        """Streams a website's events, in pages: page views, heartbeats and custom events, also those that are kept out of counts.
+
+        Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `read` scope on the website, or the session of a user
+        of its account. A call costs one of the account's requests.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadWebEvents(self, request, context):
+        """The REST face of ExportWebEvents: newline-delimited JSON, CSV or Parquet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -85,6 +112,16 @@ def add_ExportServiceServicer_to_server(servicer, server):
             'DownloadApiRequests': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadApiRequests,
                     request_deserializer=footfall_dot_v1_dot_export__pb2.DownloadApiRequestsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ExportWebEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportWebEvents,
+                    request_deserializer=footfall_dot_v1_dot_export__pb2.ExportWebEventsRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_export__pb2.ExportWebEventsResponse.SerializeToString,
+            ),
+            'DownloadWebEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadWebEvents,
+                    request_deserializer=footfall_dot_v1_dot_export__pb2.DownloadWebEventsRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
@@ -145,6 +182,60 @@ class ExportService:
             target,
             '/footfall.v1.ExportService/DownloadApiRequests',
             footfall_dot_v1_dot_export__pb2.DownloadApiRequestsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportWebEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/footfall.v1.ExportService/ExportWebEvents',
+            footfall_dot_v1_dot_export__pb2.ExportWebEventsRequest.SerializeToString,
+            footfall_dot_v1_dot_export__pb2.ExportWebEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadWebEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/footfall.v1.ExportService/DownloadWebEvents',
+            footfall_dot_v1_dot_export__pb2.DownloadWebEventsRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -45,6 +45,14 @@ class ExportServiceStub:
     """
     DownloadApiRequests: _grpc.UnaryStreamMultiCallable[_export_pb2.DownloadApiRequestsRequest, _httpbody_pb2.HttpBody]
     """The REST face of ExportApiRequests: newline-delimited JSON or CSV."""
+    ExportWebEvents: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportWebEventsRequest, _export_pb2.ExportWebEventsResponse]
+    """Streams a website's events, in pages: page views, heartbeats and custom events, also those that are kept out of counts.
+
+    Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `read` scope on the website, or the session of a user
+    of its account. A call costs one of the account's requests.
+    """
+    DownloadWebEvents: _grpc.UnaryStreamMultiCallable[_export_pb2.DownloadWebEventsRequest, _httpbody_pb2.HttpBody]
+    """The REST face of ExportWebEvents: newline-delimited JSON, CSV or Parquet."""
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
@@ -62,6 +70,14 @@ class ExportServiceAsyncStub(ExportServiceStub):
     """
     DownloadApiRequests: _aio.UnaryStreamMultiCallable[_export_pb2.DownloadApiRequestsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The REST face of ExportApiRequests: newline-delimited JSON or CSV."""
+    ExportWebEvents: _aio.UnaryStreamMultiCallable[_export_pb2.ExportWebEventsRequest, _export_pb2.ExportWebEventsResponse]  # type: ignore[assignment]
+    """Streams a website's events, in pages: page views, heartbeats and custom events, also those that are kept out of counts.
+
+    Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `read` scope on the website, or the session of a user
+    of its account. A call costs one of the account's requests.
+    """
+    DownloadWebEvents: _aio.UnaryStreamMultiCallable[_export_pb2.DownloadWebEventsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The REST face of ExportWebEvents: newline-delimited JSON, CSV or Parquet."""
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
     """Streams stored events in the order in which they were stored, in bounded memory.
@@ -88,5 +104,25 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """The REST face of ExportApiRequests: newline-delimited JSON or CSV."""
+
+    @_abc_1.abstractmethod
+    def ExportWebEvents(
+        self,
+        request: _export_pb2.ExportWebEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportWebEventsResponse], _abc.AsyncIterator[_export_pb2.ExportWebEventsResponse]]:
+        """Streams a website's events, in pages: page views, heartbeats and custom events, also those that are kept out of counts.
+
+        Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `read` scope on the website, or the session of a user
+        of its account. A call costs one of the account's requests.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadWebEvents(
+        self,
+        request: _export_pb2.DownloadWebEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """The REST face of ExportWebEvents: newline-delimited JSON, CSV or Parquet."""
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

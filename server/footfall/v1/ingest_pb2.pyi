@@ -323,6 +323,38 @@ class CollectWebEventsRequest(_message.Message):
 Global___CollectWebEventsRequest: _TypeAlias = CollectWebEventsRequest  # noqa: Y015
 
 @_typing.final
+class TrackEventsRequest(_message.Message):
+    """A batch of events of websites as a JSON document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBSITE_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    website_id: _builtins.str
+    """The id of the website that events without a `websiteId` are about. Empty: the only one of the key."""
+    client_id: _builtins.str
+    """Another name of `website_id`, which browsers send."""
+    @_builtins.property
+    def content(self) -> _httpbody_pb2.HttpBody:
+        """A JSON object, or an array of them."""
+
+    def __init__(
+        self,
+        *,
+        website_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        content: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "content", b"content", "website_id", b"website_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackEventsRequest: _TypeAlias = TrackEventsRequest  # noqa: Y015
+
+@_typing.final
 class WorkspaceEvent(_message.Message):
     """Something that happened in a workspace.
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from footfall.v1 import ingest_pb2 as footfall_dot_v1_dot_ingest__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -76,6 +77,11 @@ class IngestServiceStub:
                 '/footfall.v1.IngestService/StreamWebEvents',
                 request_serializer=footfall_dot_v1_dot_ingest__pb2.IngestWebEventsRequest.SerializeToString,
                 response_deserializer=footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.FromString,
+                _registered_method=True)
+        self.TrackEvents = channel.unary_unary(
+                '/footfall.v1.IngestService/TrackEvents',
+                request_serializer=footfall_dot_v1_dot_ingest__pb2.TrackEventsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
         self.IngestWorkspaceEvents = channel.unary_unary(
                 '/footfall.v1.IngestService/IngestWorkspaceEvents',
@@ -161,6 +167,25 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TrackEvents(self, request, context):
+        """Stores events as the public SDK of Databuddy sends them, so that its users need nothing but another address.
+
+        The typed face of the same is IngestWebEvents. The body is one event or an array of them: `name`, `eventId`, `anonymousId`,
+        `profileId`, `sessionId`, `timestamp` (milliseconds since the Unix epoch, or RFC 3339), `properties`, `websiteId`, `namespace`,
+        `source`, and of the page `path`, `title`, `referrer`, `language`, `timezone`, `screen_resolution` and `utm_*`, each beside the
+        name or among the properties, there also as `__path`, `__title` and `__referrer`. `docs/track.md` says what becomes of each.
+
+        Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `write` scope on every website that the events name.
+        Without a key it is a browser's call, about the website `client_id`, under the rules of CollectWebEvents.
+
+        The answer is their document: `{"status":"success","type":"custom_event","count":1}`, with `eventId` if the event had one; for
+        an array also `processed` and `results`, a verdict for each event. What is accepted or was stored before counts. Without
+        a good event it fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with the faults).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def IngestWorkspaceEvents(self, request, context):
         """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
 
@@ -220,6 +245,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.StreamWebEvents,
                     request_deserializer=footfall_dot_v1_dot_ingest__pb2.IngestWebEventsRequest.FromString,
                     response_serializer=footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.SerializeToString,
+            ),
+            'TrackEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrackEvents,
+                    request_deserializer=footfall_dot_v1_dot_ingest__pb2.TrackEventsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'IngestWorkspaceEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.IngestWorkspaceEvents,
@@ -412,6 +442,33 @@ class IngestService:
             '/footfall.v1.IngestService/StreamWebEvents',
             footfall_dot_v1_dot_ingest__pb2.IngestWebEventsRequest.SerializeToString,
             footfall_dot_v1_dot_ingest__pb2.StreamIngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrackEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.IngestService/TrackEvents',
+            footfall_dot_v1_dot_ingest__pb2.TrackEventsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ How events get in."""
 
 from collections import abc as _abc
 from footfall.v1 import ingest_pb2 as _ingest_pb2
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -71,6 +72,21 @@ class IngestServiceStub:
     """
     StreamWebEvents: _grpc.StreamUnaryMultiCallable[_ingest_pb2.IngestWebEventsRequest, _ingest_pb2.StreamIngestResponse]
     """Loads web events in bulk; each message of the stream is a batch and is committed on its own."""
+    TrackEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.TrackEventsRequest, _httpbody_pb2.HttpBody]
+    """Stores events as the public SDK of Databuddy sends them, so that its users need nothing but another address.
+
+    The typed face of the same is IngestWebEvents. The body is one event or an array of them: `name`, `eventId`, `anonymousId`,
+    `profileId`, `sessionId`, `timestamp` (milliseconds since the Unix epoch, or RFC 3339), `properties`, `websiteId`, `namespace`,
+    `source`, and of the page `path`, `title`, `referrer`, `language`, `timezone`, `screen_resolution` and `utm_*`, each beside the
+    name or among the properties, there also as `__path`, `__title` and `__referrer`. `docs/track.md` says what becomes of each.
+
+    Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `write` scope on every website that the events name.
+    Without a key it is a browser's call, about the website `client_id`, under the rules of CollectWebEvents.
+
+    The answer is their document: `{"status":"success","type":"custom_event","count":1}`, with `eventId` if the event had one; for
+    an array also `processed` and `results`, a verdict for each event. What is accepted or was stored before counts. Without
+    a good event it fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with the faults).
+    """
     IngestWorkspaceEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestWorkspaceEventsRequest, _ingest_pb2.IngestResponse]
     """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
 
@@ -129,6 +145,21 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     StreamWebEvents: _aio.StreamUnaryMultiCallable[_ingest_pb2.IngestWebEventsRequest, _ingest_pb2.StreamIngestResponse]  # type: ignore[assignment]
     """Loads web events in bulk; each message of the stream is a batch and is committed on its own."""
+    TrackEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.TrackEventsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Stores events as the public SDK of Databuddy sends them, so that its users need nothing but another address.
+
+    The typed face of the same is IngestWebEvents. The body is one event or an array of them: `name`, `eventId`, `anonymousId`,
+    `profileId`, `sessionId`, `timestamp` (milliseconds since the Unix epoch, or RFC 3339), `properties`, `websiteId`, `namespace`,
+    `source`, and of the page `path`, `title`, `referrer`, `language`, `timezone`, `screen_resolution` and `utm_*`, each beside the
+    name or among the properties, there also as `__path`, `__title` and `__referrer`. `docs/track.md` says what becomes of each.
+
+    Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `write` scope on every website that the events name.
+    Without a key it is a browser's call, about the website `client_id`, under the rules of CollectWebEvents.
+
+    The answer is their document: `{"status":"success","type":"custom_event","count":1}`, with `eventId` if the event had one; for
+    an array also `processed` and `results`, a verdict for each event. What is accepted or was stored before counts. Without
+    a good event it fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with the faults).
+    """
     IngestWorkspaceEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestWorkspaceEventsRequest, _ingest_pb2.IngestResponse]  # type: ignore[assignment]
     """Stores what happened in a workspace; the good events of a batch are stored together or not at all.
 
@@ -220,6 +251,27 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.StreamIngestResponse, _abc.Awaitable[_ingest_pb2.StreamIngestResponse]]:
         """Loads web events in bulk; each message of the stream is a batch and is committed on its own."""
+
+    @_abc_1.abstractmethod
+    def TrackEvents(
+        self,
+        request: _ingest_pb2.TrackEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Stores events as the public SDK of Databuddy sends them, so that its users need nothing but another address.
+
+        The typed face of the same is IngestWebEvents. The body is one event or an array of them: `name`, `eventId`, `anonymousId`,
+        `profileId`, `sessionId`, `timestamp` (milliseconds since the Unix epoch, or RFC 3339), `properties`, `websiteId`, `namespace`,
+        `source`, and of the page `path`, `title`, `referrer`, `language`, `timezone`, `screen_resolution` and `utm_*`, each beside the
+        name or among the properties, there also as `__path`, `__title` and `__referrer`. `docs/track.md` says what becomes of each.
+
+        Credentials: `x-api-key` or `authorization: Bearer KEY`, a key with the `write` scope on every website that the events name.
+        Without a key it is a browser's call, about the website `client_id`, under the rules of CollectWebEvents.
+
+        The answer is their document: `{"status":"success","type":"custom_event","count":1}`, with `eventId` if the event had one; for
+        an array also `processed` and `results`, a verdict for each event. What is accepted or was stored before counts. Without
+        a good event it fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with the faults).
+        """
 
     @_abc_1.abstractmethod
     def IngestWorkspaceEvents(

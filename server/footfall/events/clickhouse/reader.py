@@ -20,10 +20,11 @@ from footfall.analytics.model import (
     PaceQuery,
     Series,
     TimeseriesQuery,
+    WebEventRow,
 )
 from footfall.analytics.queries.model import EventField, EventScan, Take
 from footfall.errors import DeadlineError
-from footfall.events import history, query_statements, statements
+from footfall.events import export_statements, history, query_statements, statements
 from footfall.events.clickhouse.driver import Driver, compile_sql
 from footfall.events.reading import ReadPool
 from footfall.events.rollups import ROLLUPS
@@ -88,6 +89,23 @@ class ClickHouseReader:
             application_id, start_us, end_us, after_seq, through_seq, rows_max
         )
         return await self._read(statement, _each(statements.api_request_row), timeout_s)
+
+    async def web_events(
+        self,
+        site_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[WebEventRow]:
+        """See EventReader.web_events."""
+        statement = export_statements.web_event_page(
+            site_id, start_us, end_us, after_seq, through_seq, rows_max
+        )
+        return await self._read(statement, _each(WebEventRow._make), timeout_s)
 
     async def last_seq(self, timeout_s: float) -> int:
         """See EventReader.last_seq."""

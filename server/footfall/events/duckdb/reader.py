@@ -15,9 +15,10 @@ from footfall.analytics.model import (
     LiveEvent,
     Series,
     TimeseriesQuery,
+    WebEventRow,
 )
 from footfall.analytics.queries.model import EventField, EventScan, Take
-from footfall.events import history, query_statements, statements
+from footfall.events import export_statements, history, query_statements, statements
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.sql import Connection, fetch, folded_seq, last_seq, run, snapshot
 
@@ -55,6 +56,23 @@ class DuckDBReader:
             application_id, start_us, end_us, after_seq, through_seq, rows_max
         )
         return await self._fetch(statement, statements.api_request_row, timeout_s)
+
+    async def web_events(
+        self,
+        site_id: str,
+        start_us: int,
+        end_us: int,
+        *,
+        after_seq: int,
+        through_seq: int,
+        rows_max: int,
+        timeout_s: float,
+    ) -> list[WebEventRow]:
+        """See EventReader.web_events."""
+        statement = export_statements.web_event_page(
+            site_id, start_us, end_us, after_seq, through_seq, rows_max
+        )
+        return await self._fetch(statement, WebEventRow._make, timeout_s)
 
     async def last_seq(self, timeout_s: float) -> int:
         """See EventReader.last_seq."""
