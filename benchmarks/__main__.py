@@ -15,6 +15,7 @@ PARTS = {
     "rest": "REST against gRPC",
     "realtime": "Live state with 100,000 active visitors",
     "memory": "Memory at five million events",
+    "metrics": "Metrics of a workspace against the raw engine",
 }
 
 

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Integer,
     Select,
     String,
-    and_,
     bindparam,
     case,
     distinct,
@@ -65,6 +64,7 @@ _ROWS: Final = bindparam("rows_max", None, Integer)
 
 _KEY: Final = "grp"
 _BUCKET: Final = "bucket"
+_SECTIONS: Final = ("size", "day", "time")
 _NOTHING: Final = literal_column("''", String)
 _ZERO: Final = literal_column("0", Integer)
 
@@ -205,86 +205,97 @@ def usage_values(query: UsageQuery) -> dict[str, Any]:
         "start_us": start_us,
         "end_us": end_us,
     }
-    if query.splits is not None:
-        for name, splits in (
-            ("size", query.splits.input_tokens),
-            ("day", query.splits.days),
-            ("time", query.splits.times_us),
-        ):
-            values |= {f"{name}_{index}": value for index, value in enumerate(splits)}
+    for name, splits in zip(_SECTIONS, _splits(query), strict=True):
+        values |= {f"{name}_{index}": value for index, value in enumerate(splits)}
     return values
+
+
+def _splits(query: UsageQuery) -> tuple[tuple[int, ...], ...]:
+    return query.splits.input_tokens, query.splits.days, query.splits.times_us
 
 
 def usage(query: UsageQuery) -> Select[Any]:
     """Return the statement of a query: what a Usage is made of."""
-    if query.splits is None:
+    if query.unpriced == "no":
         return _costs(query.group, query.naming, caches=query.caches)
-    splits = query.splits
-    counts = (len(splits.input_tokens), len(splits.days), len(splits.times_us))
-    return _usage(query.group, query.naming, counts)
+    splits = tuple(map(len, _splits(query))) if query.unpriced == "tokens" else None
+    return _usage(query.group, query.naming, splits, caches=query.caches)
 
 
 @cache
 def _costs(group: Field | None, naming: Field | None, *, caches: bool) -> Select[Any]:
     """Return (key, tokens, cost, cost for caches, operations without a cost)."""
     rows = state.operations()
+    columns = _sums(rows, group, caches=caches)
     statement = select(
-        _key(rows, group).label(_KEY),
-        func.coalesce(exact_sum(rows.c.tokens), 0),
-        func.coalesce(exact_sum(rows.c.cost_pd), 0),
-        func.coalesce(exact_sum(rows.c.cache_cost_pd), 0) if caches else _ZERO,
+        *(value.label(name) for name, value in columns.items()),
         func.count() - func.count(rows.c.cost_pd),
     ).where(*_in_range(rows, naming))
-    if group is None:
-        return statement.having(func.count() > 0)
-    return statement.group_by(literal_column(_KEY))
+    return _grouped(statement, group)
 
 
 @cache
-def _usage(group: Field | None, naming: Field | None, splits: tuple[int, int, int]) -> Select[Any]:
+def _usage(
+    group: Field | None, naming: Field | None, splits: tuple[int, ...] | None, *, caches: bool
+) -> Select[Any]:
     """Return what a Usage is made of: of all operations, and once more of those without a cost, by
-    model and section.
+    model, with splits by section and with what they used.
 
-    Apart, because these are few, and grouping all operations as finely takes ten times as long.
+    Apart, because these are few: grouping all operations as finely takes up to ten times as long.
     One statement, so that both are of one moment.
     """
     rows = state.operations()
     column = rows.c
     in_range = _in_range(rows, naming)
-    known = and_(column.cost_pd.is_not(None), column.cached == 0)
-    everything = {
-        _KEY: _key(rows, group),
-        "tokens": exact_sum(column.tokens),
-        "priced": func.count(case((known, 1))),
-        "cost_pd": func.coalesce(exact_sum(column.cost_pd), 0),
-        "cache_cost_pd": exact_sum(column.cache_cost_pd),
-    }
-    sizes, days, times = splits
-    day = int_divide(column.ts_us, _DAY_US)
-    parts = {
+    everything = _sums(rows, group, caches=caches)
+    # The cost of a cached response is stored, as 0.
+    everything["priced"] = func.count(column.cost_pd) - exact_sum(column.cached)
+    parts: dict[str, ColumnElement[Any]] = {
         _KEY: _key(rows, group),
         "of_provider": column.provider,
         "of_model": column.model,
-        "size": _section("size", sizes, column.input_tokens, above=True),
-        "day": _section("day", days, day),
-        "time": _section("time", times, column.ts_us - day * _DAY_US),
     }
-    cached = column.cache_read_tokens + column.cache_write_tokens
-    without_cost = parts | {
-        "unpriced": func.count(),
-        "fresh": exact_sum(func.greatest(column.input_tokens - cached, 0)),
-        "cache_read": exact_sum(column.cache_read_tokens),
-        "cache_write": exact_sum(column.cache_write_tokens),
-        "output": exact_sum(column.output_tokens),
-        "reasoning": exact_sum(func.least(column.reasoning_tokens, column.output_tokens)),
-    }
+    used: dict[str, ColumnElement[Any]] = {"unpriced": func.count()}
+    if splits is not None:
+        sizes, days, times = splits
+        day = int_divide(column.ts_us, _DAY_US)
+        parts |= {
+            "size": _section("size", sizes, column.input_tokens, above=True),
+            "day": _section("day", days, day),
+            "time": _section("time", times, column.ts_us - day * _DAY_US),
+        }
+        cached = column.cache_read_tokens + column.cache_write_tokens
+        used |= {
+            "fresh": exact_sum(func.greatest(column.input_tokens - cached, 0)),
+            "cache_read": exact_sum(column.cache_read_tokens),
+            "cache_write": exact_sum(column.cache_write_tokens),
+            "output": exact_sum(column.output_tokens),
+            "reasoning": exact_sum(func.least(column.reasoning_tokens, column.output_tokens)),
+        }
     both = union_all(
-        _usages(everything).where(*in_range).group_by(literal_column(_KEY)),
-        _usages(without_cost)
+        _grouped(_usages(everything).where(*in_range), group),
+        _usages(parts | used)
         .where(column.cost_pd.is_(None), *in_range)
         .group_by(*(literal_column(name) for name in parts)),
     )
     return select(both.subquery("used"))
+
+
+def _grouped(statement: Select[Any], group: Field | None) -> Select[Any]:
+    """Return a statement by groups, or with its one row if there is anything to tell of."""
+    # Grouping by a constant would take half as long again.
+    if group is None:
+        return statement.having(func.count() > 0)
+    return statement.group_by(literal_column(_KEY))
+
+
+def _sums(rows: FromClause, group: Field | None, *, caches: bool) -> dict[str, ColumnElement[Any]]:
+    return {
+        _KEY: _key(rows, group),
+        "tokens": func.coalesce(exact_sum(rows.c.tokens), 0),
+        "cost_pd": func.coalesce(exact_sum(rows.c.cost_pd), 0),
+        "cache_cost_pd": func.coalesce(exact_sum(rows.c.cache_cost_pd), 0) if caches else _ZERO,
+    }
 
 
 #: The columns of a Usage, in its order, with what stands where a select has no such column.
@@ -292,7 +303,7 @@ _USAGE: Final[Mapping[str, ColumnElement[Any]]] = {
     **dict.fromkeys((_KEY, "of_provider", "of_model"), _NOTHING),
     **dict.fromkeys(
         (
-            *("size", "day", "time", "tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced"),
+            *(*_SECTIONS, "tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced"),
             *("fresh", "cache_read", "cache_write", "output", "reasoning"),
         ),
         _ZERO,
@@ -310,7 +321,7 @@ def _key(rows: FromClause, group: Field | None) -> ColumnElement[Any]:
 
 def usages_of(query: UsageQuery, rows: Iterable[Row]) -> list[Usage]:
     """Return the rows of a query's statement as values."""
-    if query.splits is not None:
+    if query.unpriced != "no":
         return [Usage(*row) for row in rows]
     return [
         Usage(key, "", "", 0, 0, 0, tokens, 0, cost, cache_cost, unpriced, 0, 0, 0, 0, 0)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from footfall.analytics.metrics.catalogue import Cost
@@ -78,49 +78,54 @@ def _described(provider: str, model: str) -> str:
 class CostReader:
     """Reads what operations cost, and prices those that nobody knew a price of when they came in.
 
-    These are grouped by the engine and priced by the group, so the price must be the same for all
-    of a group. Where prices change depends on the models, which are not known before they have
-    been read: what a workspace's models needed the last time is asked for, and asked again with
-    more if one turns up that needs it.
+    Most of these never get one, so their models are asked for first, and what they used only if
+    the list has got a model by now. That is grouped by the engine and priced by the group, so the
+    price must be the same for all of a group. Where prices change depends on the models: what a
+    workspace needed the last time is asked for, and again with more if that was not enough.
     """
 
     def __init__(self, history: WorkspaceHistory, prices: PriceList) -> None:
         self._history = history
         self._prices = prices
-        #: Of the workspaces that have operations without a cost.
-        self._splits: OrderedDict[str, PriceSplits] = OrderedDict()
+        #: What workspaces with operations without a cost need to be asked for: only the models,
+        #: or tokens with these splits.
+        self._needed: OrderedDict[str, PriceSplits | None] = OrderedDict()
 
     async def read(
         self, workspace_id: str, range_us: tuple[int, int], plan: Cost, timeout_s: float
     ) -> Ledger:
         """Return the accounts of the operations in a range."""
         deadline = time.monotonic() + timeout_s
-        splits = self._splits.get(workspace_id)
+        query = UsageQuery(workspace_id, range_us, plan.group, plan.naming, plan.fresh_only)
+        if workspace_id in self._needed:
+            query = _with(query, self._needed[workspace_id])
         while True:
-            asked = None if splits is None else within(splits, range_us)
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
                 raise DeadlineError("The query took longer than its deadline allows.")
-            usages = await self._history.usage(
-                UsageQuery(workspace_id, range_us, plan.group, plan.naming, plan.fresh_only, asked),
-                remaining_s,
-            )
-            unpriced = {(item.provider, item.model) for item in usages if item.unpriced}
-            if not unpriced:
-                break
-            if asked is not None:
-                few = len(unpriced) <= _MODELS_AT_ONCE
-                found = await _done(self._prices.splits, unpriced, at_once=few)
-                splits = merged(splits or PriceSplits(), found)
-                if within(splits, range_us) == asked:
+            usages = await self._history.usage(query, remaining_s)
+            if query.unpriced == "no":
+                if not any(usage.unpriced for usage in usages):
                     break
-            else:
                 await self.load()
-                splits = PriceSplits()
-        if splits is not None:
-            self._remember(workspace_id, splits)
-        read = _Read(usages, asked or PriceSplits(), range_us[0] // DAY_US, plan.fresh_only)
+                query = _with(query, None)
+                continue
+            models = {(usage.provider, usage.model) for usage in usages if usage.unpriced}
+            needed = await _done(self._splits, models, at_once=len(models) <= _MODELS_AT_ONCE)
+            self._remember(workspace_id, needed, any_models=bool(models))
+            if needed is None:
+                break
+            more = _with(query, merged(query.splits, needed))
+            if more == query:
+                break
+            query = more
+        read = _Read(usages, query.splits, range_us[0] // DAY_US, plan.fresh_only)
         return await _done(self._ledger, read, at_once=len(usages) <= _GROUPS_AT_ONCE)
+
+    def _splits(self, models: Iterable[tuple[str, str]]) -> PriceSplits | None:
+        """Return where the prices of models change; None if the list has none of them."""
+        listed = [model for model in models if self._prices.has(*model)]
+        return self._prices.splits(listed) if listed else None
 
     async def load(self) -> str:
         """Load the price list and return its name and version."""
@@ -128,11 +133,12 @@ class CostReader:
             await asyncio.to_thread(self._prices.load)
         return self._prices.version
 
-    def _remember(self, workspace_id: str, splits: PriceSplits) -> None:
-        self._splits[workspace_id] = splits
-        self._splits.move_to_end(workspace_id)
-        if len(self._splits) > _WORKSPACES_MAX:
-            self._splits.popitem(last=False)
+    def _remember(self, workspace_id: str, needed: PriceSplits | None, *, any_models: bool) -> None:
+        self._needed.pop(workspace_id, None)
+        if any_models:
+            self._needed[workspace_id] = needed
+            if len(self._needed) > _WORKSPACES_MAX:
+                self._needed.popitem(last=False)
 
     def _ledger(self, read: _Read) -> Ledger:
         accounts: defaultdict[str, Account] = defaultdict(Account)
@@ -169,6 +175,13 @@ class _Read:
 async def _done(work: Callable[[_Value], _Result], value: _Value, *, at_once: bool) -> _Result:
     """Return the result of some work, done at once or in a thread."""
     return work(value) if at_once else await asyncio.to_thread(work, value)
+
+
+def _with(query: UsageQuery, splits: PriceSplits | None) -> UsageQuery:
+    """Return a query that asks for models, or for tokens with the splits that the range has."""
+    if splits is None:
+        return replace(query, unpriced="models")
+    return replace(query, unpriced="tokens", splits=within(splits, query.range_us))
 
 
 def within(splits: PriceSplits, range_us: tuple[int, int]) -> PriceSplits:

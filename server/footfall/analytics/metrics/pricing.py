@@ -87,6 +87,10 @@ class PriceList:
             tuple(sorted({at for splits in found for at in splits.times_us})),
         )
 
+    def has(self, provider: str, model: str) -> bool:
+        """Whether the list has the model; with a provider, from that one."""
+        return self._model(provider, model) is not None
+
     def price(
         self,
         provider: str,

@@ -118,24 +118,27 @@ class UsageQuery:
     group: Field | None = None
     #: Takes the operations only that name a run, or a conversation.
     naming: Field | None = None
-    #: Whether the part of the costs for caches is asked for, too; else it may be 0.
+    #: Whether the part of the costs for caches is asked for, too; else it is 0.
     caches: bool = False
-    #: Asks once more for the operations without a cost, by provider, model, and the sections that
-    #: the splits make; None: only counts them.
-    splits: PriceSplits | None = None
+    #: How operations without a cost are told of, apart from the others of their key: not at all
+    #: (but for their number), by provider and model, or with their tokens, by the sections that
+    #: the splits make, too.
+    unpriced: Literal["no", "models", "tokens"] = "no"
+    splits: PriceSplits = PriceSplits()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What some operations used and cost.
 
-    An operation's cost is the client's, or the price list's when it came in; a cached response has
-    none to be known. Sums of tokens by kind are of operations without a known cost.
+    An operation's cost is the client's, or the price list's when it came in; that of a cached
+    response is 0. Sums of tokens by kind are of operations without a known cost, if those are
+    asked for.
     """
 
     #: The group's value, "" for operations without one, and for queries that do not group.
     key: str
-    #: "" for all operations of the key together.
+    #: "" where operations are not told of by their models.
     provider: str
     model: str
     #: Sections of the input tokens, the day and the time of day, from 0, before the first split.
@@ -144,8 +147,8 @@ class Usage:
     time: int
     #: Input and output tokens.
     tokens: int
-    #: Operations with a known cost that are not cached responses; the sum of the costs in
-    #: picodollars, and the part of it for caches.
+    #: Operations with a known cost that are not cached responses, if models are asked for; the sum
+    #: of the costs in picodollars, and the part of it for caches.
     priced: int
     cost_pd: int
     cache_cost_pd: int
