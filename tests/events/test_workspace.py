@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Select, select
 
-from footfall.events import EventStore
+from footfall.errors import UnavailableError
+from footfall.events import EventStore, open_event_store
 from footfall.events.clickhouse.driver import compile_sql
 from footfall.events.clickhouse.store import ClickHouseStore
 from footfall.events.duckdb.store import DuckDBStore
@@ -33,7 +35,7 @@ from footfall.events.workspace_state import (
 from footfall.ingest.model import NO_KEY, EventBatch, EventTable
 from footfall.ingest.workspace_events import entity_key
 from tests.events.conftest import FOLD_ROWS, Engine
-from tests.events.traffic import MINUTE, NOW, execute, key, query
+from tests.events.traffic import MINUTE, NOW, FakeClock, execute, key, query
 
 Fields = Mapping[str, Any]
 
@@ -175,7 +177,7 @@ def check(store: EventStore, stored: Mapping[str, Sequence[Fields]], workspace: 
 
 def test_any_history(engine: Engine) -> None:
     @settings(
-        max_examples=25 if engine.name == "duckdb" else 15,
+        max_examples=20 if engine.name == "duckdb" else 10,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
@@ -341,6 +343,51 @@ async def test_folds_come_by_number_and_at_rest(engine: Engine) -> None:
     assert folded() == 1 + FOLD_ROWS
     store.rest()
     assert folded() == 2 + FOLD_ROWS
+
+
+def test_a_fold_that_fails_is_tried_again_and_no_event_is_refused(engine: Engine) -> None:
+    if engine.name != "duckdb":
+        pytest.skip("ClickHouse makes states when they are read")
+    store = engine.open()
+    # Folded after the runs, which are taken back with it.
+    execute(store, "ALTER TABLE documents RENAME TO away")
+    events = [{"run_id": str(n), "status": "running"} for n in range(FOLD_ROWS)]
+    outcome, _ = store.commit([batch(RUN, events), batch(DOCUMENT, [{"document_id": "d"}])])
+    assert outcome.last_seq == FOLD_ROWS + 1
+    store.rest()
+    assert query(store, "SELECT count(*) FROM runs") == [(0,)]
+    assert current(store, RUN) == recount(RUN, events)
+    execute(store, "ALTER TABLE away RENAME TO documents")
+    store.commit([batch(TRIGGER, [{"trigger_id": "t", "enabled": 1}])])
+    assert query(store, "SELECT count(*) FROM runs") == [(FOLD_ROWS,)]
+    assert current(store, RUN) == recount(RUN, events)
+
+
+def test_a_lost_commit_is_taken_out(chdb_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of one request are several inserts on ClickHouse."""
+    store = open_event_store(f"chdb:///{chdb_directory}?database=taken_out", clock=FakeClock())
+    assert isinstance(store, ClickHouseStore)
+    kept = store._driver.insert
+
+    def insert(table: str, rows: Any, token: str) -> None:
+        if table == "trigger_events":
+            raise UnavailableError("lost")
+        kept(table, rows, token)
+
+    both = [
+        batch(RUN, [{"run_id": "r", "event_id": "1"}]),
+        batch(TRIGGER, [{"trigger_id": "t", "event_id": "2", "enabled": 1}]),
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(store._driver, "insert", insert)
+        with pytest.raises(UnavailableError):
+            store.commit(both)
+    store.commit([batch(DOCUMENT, [{"document_id": "d"}])])
+    assert (current(store, RUN), current(store, TRIGGER)) == ({}, {})
+    outcomes = store.commit(both)
+    assert [list(outcome.duplicate_rows) for outcome in outcomes] == [[], []]
+    assert set(current(store, RUN)) == {"r"}
+    store.close()
 
 
 def test_wrong_states_are_found(engine: Engine) -> None:

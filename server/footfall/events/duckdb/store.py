@@ -311,7 +311,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
             except BaseException:
                 _rollback(connection)
                 raise
-        self._states.folded(through_seq)
+        self._states.folded()
 
     # At start.
 

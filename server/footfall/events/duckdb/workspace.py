@@ -68,15 +68,14 @@ class WorkspaceStates:
     def __init__(self, fold_rows: int) -> None:
         self._fold_rows = min(fold_rows, _FOLD_ROWS)
         self._folded_at = time.monotonic()
-        self._folded_seq = 0
-        #: Events after that; those that had been stored before may be counted, too.
+        #: Events that are not folded; those that had been stored before may be counted, too.
         self._pending = 0
 
     def load(self, connection: Connection) -> None:
         """Take over what the store holds, at start."""
-        self._folded_seq = _folded_seq(connection)
+        folded_seq = _folded_seq(connection)
         for entity in ENTITIES:
-            later = entity.events.c.seq > self._folded_seq
+            later = entity.events.c.seq > folded_seq
             counted = select(func.count()).select_from(entity.events).where(later)
             ((rows,),) = run(connection, counted).fetchall()
             self._pending += rows
@@ -92,13 +91,13 @@ class WorkspaceStates:
 
     def fold(self, connection: Connection, through_seq: int) -> None:
         """Bring the states up to an event, in the transaction that is open."""
+        values = {"folded_seq": _folded_seq(connection)}
         for entity in ENTITIES:
-            _bring_up(connection, entity, {"folded_seq": self._folded_seq})
+            _bring_up(connection, entity, values)
         run(connection, update(_folded).values(through_seq=through_seq))
 
-    def folded(self, through_seq: int) -> None:
+    def folded(self) -> None:
         """Note that a fold is committed."""
-        self._folded_seq = through_seq
         self._folded_at = time.monotonic()
         self._pending = 0
 
