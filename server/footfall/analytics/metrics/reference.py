@@ -43,8 +43,10 @@ This page is made of the catalogue: `python -m footfall.analytics.metrics > docs
 
 - **Price list.** Costs are estimates from the public list of the package `genai-prices`, by
   provider, model and the operation's own time, with the tiers that some prices have by the size of
-  the input. The answer names the list's version: the field `price_list_version`, over REST the
-  header `X-Price-List-Version`.
+  the input. The answer names the version of the list that is in use: the field
+  `price_list_version`, over REST the header `X-Price-List-Version`.
+- **When.** An operation is priced when it comes in, to the picodollar, and keeps that price. One
+  that the list had no price for then is priced when it is asked about: a newer list fills the gap.
 - **Provider.** An operation without one is looked up by its model. One whose provider is not in the
   list has no price: what another provider charges is not what this one does.
 - **Tokens.** `input_tokens` is all of the input, what was read from a cache or written to it
@@ -56,7 +58,8 @@ This page is made of the catalogue: `python -m footfall.analytics.metrics > docs
 - **No price.** A model that the list does not have is never 0: its row has the cost `null`, totals
   leave it out, and `warnings` names it (the first {NAMED_MAX} of them). Where the cost of some of a
   row's operations is known, the row shows that.
-- **Exactness.** Sums are exact; an answer shows the nearest double.
+- **Exactness.** Nothing is rounded on the way from the operations' prices to the sum; an answer
+  shows the nearest double.
 """
 
 
