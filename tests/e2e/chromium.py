@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.service import wait_until
+from tests.tools import needs
 
+#: The hosts of pages and services in tests are all this machine.
+HOSTS = "--host-resolver-rules=MAP *.example 127.0.0.1"
 #: Quiet, without a sandbox (root has none), and with nothing of its own to fetch.
 FLAGS = (
     "--headless=new",
@@ -39,6 +42,9 @@ def find_chromium() -> str | None:
     """Return the path of a Chromium on this machine."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
+
+
+needs_chromium = needs("Chromium", find_chromium())
 
 
 class Chromium:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from footfall.v1 import realtime_pb2, realtime_pb2_grpc
+from tests.e2e.chromium import HOSTS, Chromium, running_chromium
 from tests.e2e.service import Service, running
 
 _serial = count()
@@ -50,8 +51,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with running_chromium(tmp_path_factory.mktemp("chromium") / "profile", HOSTS) as browser:
+        yield browser
+
+
 def create_application(service: Service) -> Application:
-    made = service.cli("app", "create", f"app-{next(_serial)}", "--account", "e2e")
+    named = {"name": f"app-{next(_serial)}"}
+    made = service.post_json("/v1/applications", named, service.admin).json
     return Application(made["id"], made["write_key"], made["read_key"])
 
 

@@ -13,15 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.chromium import Chromium, Tab, find_chromium, running_chromium
+from tests.e2e.chromium import HOSTS, Chromium, Tab, needs_chromium, running_chromium
 from tests.e2e.conftest import Site, live
 from tests.e2e.service import Service, wait_until
-from tests.tools import needs
 
-needs_chromium = needs("Chromium", find_chromium())
 COLLECT = "/v1/collect"
-#: All hosts of these tests are this machine.
-HOSTS = "--host-resolver-rules=MAP *.example 127.0.0.1"
 #: Makes time pass twenty times as fast for the tracker.
 HURRY = """for (const name of ["setInterval", "setTimeout"]) {
   const real = window[name];
@@ -67,12 +63,6 @@ def pages(service: Service) -> Iterator[Pages]:
     yield published
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with running_chromium(tmp_path_factory.mktemp("chromium") / "profile", HOSTS) as browser:
-        yield browser
 
 
 def sent(tab: Tab, count: int) -> list[dict[str, Any]]:
