@@ -114,9 +114,14 @@ async def test_browsers_name_their_website(service: Service, site: Site) -> None
     assert (await track(service, page, client_id=site.id))["count"] == 1
     origin = (("origin", f"https://{site.host}"),)
     await track(service, page | {"path": "/b"}, origin, client_id=site.id)
-    elsewhere = page | {"path": "https://elsewhere.example/"}
-    error = await refused(call(service, elsewhere, client_id=site.id))
-    assert (error.reason, error.http) == ("VALIDATION_ERROR", 400)
+    for path, metadata in (
+        ("https://elsewhere.example/", ()),
+        ("/b", (("origin", "https://elsewhere.example"),)),
+        ("/b", (("origin", "null"),)),
+        ("/b", ()),
+    ):
+        error = await refused(call(service, page | {"path": path}, metadata, client_id=site.id))
+        assert (error.reason, error.http) == ("VALIDATION_ERROR", 400)
     assert [kind for kind, _ in await stored(service, site)] == ["pageview"] * 2
 
 

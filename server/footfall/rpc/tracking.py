@@ -34,11 +34,12 @@ async def track_events(
         raise InvalidQueryError("The body holds no event; an array has at least one.")
     default = request.website_id or request.client_id
     sites = [call.tenant[website_of(document, default)] for document in documents]
-    origin = call.metadata.get("origin", "null") if browser is not None else "null"
+    origin = None
+    if browser is not None:
+        # The page's own address, or else where its script was; a browser that says neither is none.
+        origin = call.metadata.get("origin", "").removesuffix("null")
     try:
-        result = await ingest.ingest_tracked(
-            sites, documents, idempotency_key, browser, None if origin == "null" else origin
-        )
+        result = await ingest.ingest_tracked(sites, documents, idempotency_key, browser, origin)
     except InvalidEventsError as error:
         raise InvalidQueryError(
             error.message,
