@@ -125,6 +125,17 @@ def test_the_log_is_folded_into_the_file(
     assert store._engine.wal_bytes() == 0
 
 
+def test_at_rest_less_is_worth_folding_into_the_file(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit([api_batch([{}] * 1000)])
+    store.rest()
+    assert store._engine.wal_bytes() > 0
+    monkeypatch.setattr(store_module, "_IDLE_CHECKPOINT_BYTES", 1)
+    store.rest()
+    assert store._engine.wal_bytes() == 0
+
+
 async def test_an_invalidated_database_is_opened_again(store: DuckDBStore) -> None:
     store.commit([api_batch([{"event_id": "a"}])])
     # What a fault of the disk does, without the disk.
@@ -134,18 +145,19 @@ async def test_an_invalidated_database_is_opened_again(store: DuckDBStore) -> No
     assert [row.event_id for row in await everything(store)] == ["a", "b"]
 
 
+class Faulty(DuckDBStore):
+    """Loses the answer of a commit that has succeeded, and cannot ask again at once."""
+
+    losing = False
+
+    def write(self, rows: object) -> None:
+        super().write(rows)  # type: ignore[arg-type]
+        if self.losing:
+            self._doubtful = True
+            raise UnavailableError("lost")
+
+
 def test_a_commit_in_doubt_is_settled_by_the_file(path: str, tmp_path: Path) -> None:
-    class Faulty(DuckDBStore):
-        """Loses the answer of a commit that has succeeded, and cannot ask again at once."""
-
-        losing = False
-
-        def write(self, rows: object) -> None:
-            super().write(rows)  # type: ignore[arg-type]
-            if self.losing:
-                self._doubtful = True
-                raise UnavailableError("lost")
-
     store = Faulty(path, memory_mb=200, clock=FakeClock(), fold_rows=2)
     store.commit([api_batch([{"event_id": "a"}])])
     store.losing = True

@@ -35,6 +35,7 @@ from footfall.events.workspace_state import (
 from footfall.ingest.model import NO_KEY, EventBatch, EventTable
 from footfall.ingest.workspace_events import entity_key
 from tests.events.conftest import FOLD_ROWS, Engine
+from tests.events.test_duckdb import Faulty
 from tests.events.traffic import MINUTE, NOW, FakeClock, execute, key, query
 
 Fields = Mapping[str, Any]
@@ -361,6 +362,22 @@ def test_a_fold_that_fails_is_tried_again_and_no_event_is_refused(engine: Engine
     store.commit([batch(TRIGGER, [{"trigger_id": "t", "enabled": 1}])])
     assert query(store, "SELECT count(*) FROM runs") == [(FOLD_ROWS,)]
     assert current(store, RUN) == recount(RUN, events)
+
+
+def test_what_is_in_doubt_is_not_folded(tmp_path: Path) -> None:
+    store = Faulty(f"{tmp_path}/events.duckdb", memory_mb=100, clock=FakeClock())
+    store.commit([batch(TRIGGER, [{"trigger_id": "t", "enabled": 1}])])
+    store.losing = True
+    with pytest.raises(UnavailableError):
+        store.commit([batch(TRIGGER, [{"trigger_id": "t", "enabled": 0}])])
+    store.losing = False
+    store.rest()
+    assert query(store, "SELECT count(*) FROM triggers") == [(0,)]
+    # Its caller was told that it failed, so it has.
+    store.commit([batch(RUN, [{"run_id": "r"}])])
+    store.rest()
+    assert query(store, "SELECT enabled FROM triggers") == [(1,)]
+    store.close()
 
 
 def test_a_lost_commit_is_taken_out(chdb_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
