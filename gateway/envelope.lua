@@ -49,6 +49,8 @@ end
 local CODES_C = {
   missing_website_id = "MISSING_WEBSITE_ID",
   website_not_found = "WEBSITE_NOT_FOUND",
+  forbidden_operation = "FORBIDDEN_OPERATION",
+  query_too_complex = "QUERY_TOO_COMPLEX",
   ["400"] = "VALIDATION_ERROR",
   ["401"] = "AUTH_REQUIRED",
   ["403"] = "FORBIDDEN",

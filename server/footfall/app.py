@@ -32,6 +32,7 @@ from footfall.accounts.sql import open_account_store
 from footfall.accounts.usage import UsageService
 from footfall.analytics.cached_history import CachedHistory
 from footfall.analytics.charts import ChartsService
+from footfall.analytics.custom.service import CustomQueryService
 from footfall.analytics.engagement import EngagementService
 from footfall.analytics.export import ExportService
 from footfall.analytics.metrics.pricing import PriceList
@@ -45,6 +46,7 @@ from footfall.analytics.timeseries import TimeseriesService
 from footfall.analytics.web_export import WebExportService
 from footfall.errors import FootfallError, UnavailableError
 from footfall.events import EventStore, open_event_store
+from footfall.events.sandbox import EventSandbox
 from footfall.ingest.commit import GroupCommitter
 from footfall.ingest.enrich.geo import MmdbGeo, NoGeo
 from footfall.ingest.enrich.useragent import warm_up
@@ -62,6 +64,7 @@ from footfall.rpc.access import Access
 from footfall.rpc.accounts import AccountsServicer
 from footfall.rpc.chain import build_chain
 from footfall.rpc.charts import ChartsServicer
+from footfall.rpc.custom_queries import CustomQueryServicer
 from footfall.rpc.export import ExportServicer
 from footfall.rpc.health import Health
 from footfall.rpc.ingest import IngestServicer
@@ -94,9 +97,10 @@ _NEEDS = {
     "ChartsService": ("events",),
     "PaceService": ("events",),
     "MetricsService": ("events",),
-    "QueryService": ("events",),
     "AccountsService": ("accounts",),
     "SessionService": ("accounts", "redis"),
+    "QueryService": ("events",),
+    "CustomQueryService": ("events",),
     "UsageService": ("accounts", "redis"),
     "StatusService": (),
 }
@@ -266,11 +270,13 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 ),
                 "PaceService": PaceServicer(PaceService(history)),
                 "MetricsService": MetricsServicer(MetricsService(events, prices)),
-                "QueryService": QueryServicer(
-                    QueryService(events, SharedReads(live)), accounts.account_sites
-                ),
                 "AccountsService": administration,
                 "SessionService": SessionServicer(sessions),
+                "QueryService": QueryServicer(
+                    QueryService(events, events.history_version, SharedReads(live)),
+                    accounts.account_sites,
+                ),
+                "CustomQueryService": _custom_queries(events, stack),
                 "UsageService": UsageServicer(usage),
                 "StatusService": StatusServicer(health),
             },
@@ -362,6 +368,12 @@ def _allowances(
         custom_sql_per_minute=settings.custom_sql_per_minute,
     )
     return rate_limit, UsageService(limiter, custom_sql_per_minute=settings.custom_sql_per_minute)
+
+
+def _custom_queries(events: EventStore, stack: contextlib.AsyncExitStack) -> CustomQueryServicer:
+    sandbox = EventSandbox(events)
+    stack.callback(sandbox.close)
+    return CustomQueryServicer(CustomQueryService(sandbox))
 
 
 def _cache(redis: RedisConnection, settings: Settings) -> RedisCache | None:

@@ -44,7 +44,8 @@ class FootfallError(Exception):
 class InvalidInputError(FootfallError):
     """The caller's parameters are wrong; sending the same again cannot succeed.
 
-    Reasons: INVALID_PARAMETER; SITE_REQUIRED and MISSING_WEBSITE_ID where no site is named.
+    Reasons: INVALID_PARAMETER; SITE_REQUIRED and MISSING_WEBSITE_ID where no site is named;
+    VALIDATION_ERROR, FORBIDDEN_OPERATION and QUERY_TOO_COMPLEX (custom queries).
     """
 
     violations: Sequence[FieldViolation] = ()

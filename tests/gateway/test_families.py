@@ -40,6 +40,8 @@ def login(gateway: Gateway, scenario: object) -> Answer:
         ("DEADLINE_EXCEEDED", 504, "DEADLINE_EXCEEDED", "UNAVAILABLE"),
         ("INVALID_ARGUMENT", 400, "MISSING_WEBSITE_ID", "MISSING_WEBSITE_ID"),
         ("NOT_FOUND", 404, "WEBSITE_NOT_FOUND", "WEBSITE_NOT_FOUND"),
+        ("INVALID_ARGUMENT", 400, "FORBIDDEN_OPERATION", "FORBIDDEN_OPERATION"),
+        ("INVALID_ARGUMENT", 400, "QUERY_TOO_COMPLEX", "QUERY_TOO_COMPLEX"),
     ],
 )
 def test_the_servers_errors_in_family_c(

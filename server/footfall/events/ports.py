@@ -13,6 +13,7 @@ from footfall.analytics.ports import (
     WebHistory,
     WorkspaceHistory,
 )
+from footfall.events.site_rows import SiteRows
 from footfall.events.verify import Difference
 from footfall.ingest.ports import EventWriter
 
@@ -26,7 +27,14 @@ def time_us() -> int:
 
 
 class EventStore(
-    EventWriter, EventReader, WebHistory, QueryReader, WorkspaceHistory, LiveHistory, Protocol
+    EventWriter,
+    EventReader,
+    WebHistory,
+    QueryReader,
+    WorkspaceHistory,
+    LiveHistory,
+    SiteRows,
+    Protocol,
 ):
     """One engine, opened: the way in and all ways out.
 

@@ -14,6 +14,7 @@ from footfall.rpc.policy import POLICIES
 from footfall.v1 import (
     accounts_pb2,
     charts_pb2,
+    custom_queries_pb2,
     export_pb2,
     ingest_pb2,
     metrics_pb2,
@@ -34,6 +35,7 @@ DESCRIPTORS: Mapping[str, ServiceDescriptor] = {
     for file in (
         accounts_pb2,
         charts_pb2,
+        custom_queries_pb2,
         export_pb2,
         ingest_pb2,
         metrics_pb2,

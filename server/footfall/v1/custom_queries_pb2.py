@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n footfall/v1/custom_queries.proto\x12\x0b\x66ootfall.v1\x1a\x19\x66ootfall/v1/queries.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"?\n\x0c\x43ustomSelect\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x11\n\taggregate\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\"9\n\x0c\x43ustomFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\n\n\x02op\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\x8f\x02\n\x15RunCustomQueryRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12*\n\x07selects\x18\x03 \x03(\x0b\x32\x19.footfall.v1.CustomSelect\x12*\n\x07\x66ilters\x18\x04 \x03(\x0b\x32\x19.footfall.v1.CustomFilter\x12\x10\n\x08group_by\x18\x05 \x03(\t\x12\x12\n\nstart_date\x18\x06 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x07 \x01(\t\x12\x10\n\x08timezone\x18\x08 \x01(\t\x12\x13\n\x0bgranularity\x18\t \x01(\t\x12\x12\n\x05limit\x18\n \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"{\n\x16RunCustomQueryResponse\x12)\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x18.footfall.v1.QueryColumn\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.footfall.v1.QueryRow\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\x88\x01\n\x16PostCustomQueryRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\x10\n\x08timezone\x18\x02 \x01(\t\x12\x12\n\nstart_date\x18\x03 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x04 \x01(\t\x12\"\n\x04\x62ody\x18\x05 \x01(\x0b\x32\x14.google.api.HttpBody\"\xc5\x01\n\x11\x45xecuteSqlRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x42\n\nparameters\x18\x03 \x03(\x0b\x32..footfall.v1.ExecuteSqlRequest.ParametersEntry\x1aI\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.footfall.v1.QueryCell:\x02\x38\x01\"\x8d\x01\n\x12\x45xecuteSqlResponse\x12)\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x18.footfall.v1.QueryColumn\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.footfall.v1.QueryRow\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xecution_ms\x18\x04 \x01(\x01\"H\n\x0ePostSqlRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\")\n\x13GetSqlSchemaRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t2\xf7\x03\n\x12\x43ustomQueryService\x12Y\n\x0eRunCustomQuery\x12\".footfall.v1.RunCustomQueryRequest\x1a#.footfall.v1.RunCustomQueryResponse\x12l\n\x0fPostCustomQuery\x12#.footfall.v1.PostCustomQueryRequest\x1a\x14.google.api.HttpBody\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x10/v1/query/custom:\x04\x62ody\x12M\n\nExecuteSql\x12\x1e.footfall.v1.ExecuteSqlRequest\x1a\x1f.footfall.v1.ExecuteSqlResponse\x12\x62\n\x07PostSql\x12\x1b.footfall.v1.PostSqlRequest\x1a\x14.google.api.HttpBody\"$\x82\xd3\xe4\x93\x02\x1e\"\x16/v1/custom-sql/execute:\x04\x62ody\x12\x65\n\x0cGetSqlSchema\x12 .footfall.v1.GetSqlSchemaRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/custom-sql/schemab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n footfall/v1/custom_queries.proto\x12\x0b\x66ootfall.v1\x1a\x19\x66ootfall/v1/queries.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"?\n\x0c\x43ustomSelect\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x11\n\taggregate\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\"9\n\x0c\x43ustomFilter\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\n\n\x02op\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\x8f\x02\n\x15RunCustomQueryRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12*\n\x07selects\x18\x03 \x03(\x0b\x32\x19.footfall.v1.CustomSelect\x12*\n\x07\x66ilters\x18\x04 \x03(\x0b\x32\x19.footfall.v1.CustomFilter\x12\x10\n\x08group_by\x18\x05 \x03(\t\x12\x12\n\nstart_date\x18\x06 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x07 \x01(\t\x12\x10\n\x08timezone\x18\x08 \x01(\t\x12\x13\n\x0bgranularity\x18\t \x01(\t\x12\x12\n\x05limit\x18\n \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"\xa4\x01\n\x16RunCustomQueryResponse\x12)\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x18.footfall.v1.QueryColumn\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.footfall.v1.QueryRow\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xecution_ms\x18\x04 \x01(\x01\x12\x11\n\trows_read\x18\x05 \x01(\x05\"\x88\x01\n\x16PostCustomQueryRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\x10\n\x08timezone\x18\x02 \x01(\t\x12\x12\n\nstart_date\x18\x03 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x04 \x01(\t\x12\"\n\x04\x62ody\x18\x05 \x01(\x0b\x32\x14.google.api.HttpBody\"\xfd\x01\n\x11\x45xecuteSqlRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x42\n\nparameters\x18\x03 \x03(\x0b\x32..footfall.v1.ExecuteSqlRequest.ParametersEntry\x12\x12\n\nstart_date\x18\x04 \x01(\t\x12\x10\n\x08\x65nd_date\x18\x05 \x01(\t\x12\x10\n\x08timezone\x18\x06 \x01(\t\x1aI\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.footfall.v1.QueryCell:\x02\x38\x01\"\xa0\x01\n\x12\x45xecuteSqlResponse\x12)\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x18.footfall.v1.QueryColumn\x12#\n\x04rows\x18\x02 \x03(\x0b\x32\x15.footfall.v1.QueryRow\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xecution_ms\x18\x04 \x01(\x01\x12\x11\n\trows_read\x18\x05 \x01(\x05\"H\n\x0ePostSqlRequest\x12\x12\n\nwebsite_id\x18\x01 \x01(\t\x12\"\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\x12\n\x10ListViewsRequest\"T\n\x04View\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12)\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x18.footfall.v1.QueryColumn\"H\n\x11ListViewsResponse\x12 \n\x05views\x18\x01 \x03(\x0b\x32\x11.footfall.v1.View\x12\x11\n\tfunctions\x18\x02 \x03(\t\"\x15\n\x13GetSqlSchemaRequest2\xc3\x04\n\x12\x43ustomQueryService\x12Y\n\x0eRunCustomQuery\x12\".footfall.v1.RunCustomQueryRequest\x1a#.footfall.v1.RunCustomQueryResponse\x12l\n\x0fPostCustomQuery\x12#.footfall.v1.PostCustomQueryRequest\x1a\x14.google.api.HttpBody\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x10/v1/query/custom:\x04\x62ody\x12M\n\nExecuteSql\x12\x1e.footfall.v1.ExecuteSqlRequest\x1a\x1f.footfall.v1.ExecuteSqlResponse\x12\x62\n\x07PostSql\x12\x1b.footfall.v1.PostSqlRequest\x1a\x14.google.api.HttpBody\"$\x82\xd3\xe4\x93\x02\x1e\"\x16/v1/custom-sql/execute:\x04\x62ody\x12J\n\tListViews\x12\x1d.footfall.v1.ListViewsRequest\x1a\x1e.footfall.v1.ListViewsResponse\x12\x65\n\x0cGetSqlSchema\x12 .footfall.v1.GetSqlSchemaRequest\x1a\x14.google.api.HttpBody\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/custom-sql/schemab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,20 +48,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMFILTER']._serialized_end=255
   _globals['_RUNCUSTOMQUERYREQUEST']._serialized_start=258
   _globals['_RUNCUSTOMQUERYREQUEST']._serialized_end=529
-  _globals['_RUNCUSTOMQUERYRESPONSE']._serialized_start=531
-  _globals['_RUNCUSTOMQUERYRESPONSE']._serialized_end=654
-  _globals['_POSTCUSTOMQUERYREQUEST']._serialized_start=657
-  _globals['_POSTCUSTOMQUERYREQUEST']._serialized_end=793
-  _globals['_EXECUTESQLREQUEST']._serialized_start=796
-  _globals['_EXECUTESQLREQUEST']._serialized_end=993
-  _globals['_EXECUTESQLREQUEST_PARAMETERSENTRY']._serialized_start=920
-  _globals['_EXECUTESQLREQUEST_PARAMETERSENTRY']._serialized_end=993
-  _globals['_EXECUTESQLRESPONSE']._serialized_start=996
-  _globals['_EXECUTESQLRESPONSE']._serialized_end=1137
-  _globals['_POSTSQLREQUEST']._serialized_start=1139
-  _globals['_POSTSQLREQUEST']._serialized_end=1211
-  _globals['_GETSQLSCHEMAREQUEST']._serialized_start=1213
-  _globals['_GETSQLSCHEMAREQUEST']._serialized_end=1254
-  _globals['_CUSTOMQUERYSERVICE']._serialized_start=1257
-  _globals['_CUSTOMQUERYSERVICE']._serialized_end=1760
+  _globals['_RUNCUSTOMQUERYRESPONSE']._serialized_start=532
+  _globals['_RUNCUSTOMQUERYRESPONSE']._serialized_end=696
+  _globals['_POSTCUSTOMQUERYREQUEST']._serialized_start=699
+  _globals['_POSTCUSTOMQUERYREQUEST']._serialized_end=835
+  _globals['_EXECUTESQLREQUEST']._serialized_start=838
+  _globals['_EXECUTESQLREQUEST']._serialized_end=1091
+  _globals['_EXECUTESQLREQUEST_PARAMETERSENTRY']._serialized_start=1018
+  _globals['_EXECUTESQLREQUEST_PARAMETERSENTRY']._serialized_end=1091
+  _globals['_EXECUTESQLRESPONSE']._serialized_start=1094
+  _globals['_EXECUTESQLRESPONSE']._serialized_end=1254
+  _globals['_POSTSQLREQUEST']._serialized_start=1256
+  _globals['_POSTSQLREQUEST']._serialized_end=1328
+  _globals['_LISTVIEWSREQUEST']._serialized_start=1330
+  _globals['_LISTVIEWSREQUEST']._serialized_end=1348
+  _globals['_VIEW']._serialized_start=1350
+  _globals['_VIEW']._serialized_end=1434
+  _globals['_LISTVIEWSRESPONSE']._serialized_start=1436
+  _globals['_LISTVIEWSRESPONSE']._serialized_end=1508
+  _globals['_GETSQLSCHEMAREQUEST']._serialized_start=1510
+  _globals['_GETSQLSCHEMAREQUEST']._serialized_end=1531
+  _globals['_CUSTOMQUERYSERVICE']._serialized_start=1534
+  _globals['_CUSTOMQUERYSERVICE']._serialized_end=2113
 # @@protoc_insertion_point(module_scope)

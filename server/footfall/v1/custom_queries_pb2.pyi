@@ -32,9 +32,9 @@ class CustomSelect(_message.Message):
     field: _builtins.str
     """A column of the table; `*` with `count`."""
     aggregate: _builtins.str
-    """`count`, `uniq`, `sum`, `avg`, `max` or `min`."""
+    """`count` (with a column: of rows where it is known), `uniq` (its different values), `sum` and `avg` (of numbers), `max` or `min`."""
     alias: _builtins.str
-    """The column's name in the answer. Empty: the aggregate and the field."""
+    """The column's name in the answer. Empty: the aggregate and the field, as in `uniq_path`."""
     def __init__(
         self,
         *,
@@ -106,7 +106,7 @@ class RunCustomQueryRequest(_message.Message):
     timezone: _builtins.str
     """IANA name of the time zone of the days. Empty: the website's own."""
     granularity: _builtins.str
-    """`hourly` or `daily`: groups by time as well. Empty: no buckets."""
+    """`hourly` or `daily`: groups by local time as well, in a first column `date`; only buckets that have rows. Empty: no buckets."""
     limit: _builtins.int
     """Rows, from 1 to 10,000. Default: 1,000."""
     @_builtins.property
@@ -152,8 +152,14 @@ class RunCustomQueryResponse(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    EXECUTION_MS_FIELD_NUMBER: _builtins.int
+    ROWS_READ_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether there are more rows than the limit allows."""
+    execution_ms: _builtins.float
+    """How long it took, reading included, in milliseconds."""
+    rows_read: _builtins.int
+    """How many events were read."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_queries_pb2.QueryColumn]: ...
     @_builtins.property
@@ -164,10 +170,12 @@ class RunCustomQueryResponse(_message.Message):
         columns: _abc.Iterable[_queries_pb2.QueryColumn] | None = ...,
         rows: _abc.Iterable[_queries_pb2.QueryRow] | None = ...,
         truncated: _builtins.bool = ...,
+        execution_ms: _builtins.float = ...,
+        rows_read: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "rows", b"rows", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "execution_ms", b"execution_ms", "rows", b"rows", "rows_read", b"rows_read", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,13 +247,22 @@ class ExecuteSqlRequest(_message.Message):
     WEBSITE_ID_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    TIMEZONE_FIELD_NUMBER: _builtins.int
     website_id: _builtins.str
     """The website's id."""
     query: _builtins.str
     """One SELECT, at most 5,000 characters."""
+    start_date: _builtins.str
+    """First day of the events that the views have, YYYY-MM-DD. Empty, like the last day: all events."""
+    end_date: _builtins.str
+    """Last day, included."""
+    timezone: _builtins.str
+    """IANA name of the time zone of the days and of local times. Empty: the website's own."""
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, _queries_pb2.QueryCell]:
-        """The values of named parameters in it."""
+        """The values of named parameters in it, which are written as `$name`; at most 50."""
 
     def __init__(
         self,
@@ -253,10 +270,13 @@ class ExecuteSqlRequest(_message.Message):
         website_id: _builtins.str = ...,
         query: _builtins.str = ...,
         parameters: _abc.Mapping[_builtins.str, _queries_pb2.QueryCell] | None = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        timezone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "query", b"query", "website_id", b"website_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "parameters", b"parameters", "query", b"query", "start_date", b"start_date", "timezone", b"timezone", "website_id", b"website_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,10 +290,13 @@ class ExecuteSqlResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     EXECUTION_MS_FIELD_NUMBER: _builtins.int
+    ROWS_READ_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """Whether there are more rows than an answer may have."""
+    """Whether there are more rows than the 10,000 that an answer may have."""
     execution_ms: _builtins.float
-    """How long it ran, in milliseconds."""
+    """How long it took, reading included, in milliseconds."""
+    rows_read: _builtins.int
+    """How many events were read."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_queries_pb2.QueryColumn]: ...
     @_builtins.property
@@ -285,10 +308,11 @@ class ExecuteSqlResponse(_message.Message):
         rows: _abc.Iterable[_queries_pb2.QueryRow] | None = ...,
         truncated: _builtins.bool = ...,
         execution_ms: _builtins.float = ...,
+        rows_read: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "execution_ms", b"execution_ms", "rows", b"rows", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "execution_ms", b"execution_ms", "rows", b"rows", "rows_read", b"rows_read", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,20 +346,84 @@ class PostSqlRequest(_message.Message):
 Global___PostSqlRequest: _TypeAlias = PostSqlRequest  # noqa: Y015
 
 @_typing.final
-class GetSqlSchemaRequest(_message.Message):
+class ListViewsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    WEBSITE_ID_FIELD_NUMBER: _builtins.int
-    website_id: _builtins.str
-    """The website's id."""
     def __init__(
         self,
-        *,
-        website_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["website_id", b"website_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListViewsRequest: _TypeAlias = ListViewsRequest  # noqa: Y015
+
+@_typing.final
+class View(_message.Message):
+    """What custom queries call a table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    description: _builtins.str
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[_queries_pb2.QueryColumn]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        columns: _abc.Iterable[_queries_pb2.QueryColumn] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "description", b"description", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___View: _TypeAlias = View  # noqa: Y015
+
+@_typing.final
+class ListViewsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    FUNCTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___View]: ...
+    @_builtins.property
+    def functions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The functions that SQL may call, by the names that they go by."""
+
+    def __init__(
+        self,
+        *,
+        views: _abc.Iterable[Global___View] | None = ...,
+        functions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["functions", b"functions", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListViewsResponse: _TypeAlias = ListViewsResponse  # noqa: Y015
+
+@_typing.final
+class GetSqlSchemaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

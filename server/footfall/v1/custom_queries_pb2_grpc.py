@@ -31,6 +31,9 @@ class CustomQueryServiceStub:
 
     Credentials and tenants are those of QueryService.RunQueries, but a key or a session is always required. Each call costs one of
     the account's requests, and ExecuteSql one of its custom SQL queries a minute as well.
+
+    A query runs in a process of its own, for 10 seconds at most, and reads at most 2,000,000 events; excluded ones (bots, referrer
+    spam) are in no view. `docs/custom-sql.md` has the views, the functions and the limits.
     """
 
     def __init__(self, channel):
@@ -59,6 +62,11 @@ class CustomQueryServiceStub:
                 request_serializer=footfall_dot_v1_dot_custom__queries__pb2.PostSqlRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ListViews = channel.unary_unary(
+                '/footfall.v1.CustomQueryService/ListViews',
+                request_serializer=footfall_dot_v1_dot_custom__queries__pb2.ListViewsRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_custom__queries__pb2.ListViewsResponse.FromString,
+                _registered_method=True)
         self.GetSqlSchema = channel.unary_unary(
                 '/footfall.v1.CustomQueryService/GetSqlSchema',
                 request_serializer=footfall_dot_v1_dot_custom__queries__pb2.GetSqlSchemaRequest.SerializeToString,
@@ -71,12 +79,18 @@ class CustomQueryServiceServicer:
 
     Credentials and tenants are those of QueryService.RunQueries, but a key or a session is always required. Each call costs one of
     the account's requests, and ExecuteSql one of its custom SQL queries a minute as well.
+
+    A query runs in a process of its own, for 10 seconds at most, and reads at most 2,000,000 events; excluded ones (bots, referrer
+    spam) are in no view. `docs/custom-sql.md` has the views, the functions and the limits.
     """
 
     def RunCustomQuery(self, request, context):
         """Answers a structured query: a table, aggregates, filters and groups.
 
-        Fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with a field violation for each fault) if the query is faulty.
+        Rows come by time where there is a granularity, and by the first value, descending, else; ties by the groups.
+
+        Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the query is faulty, QUERY_TOO_COMPLEX if it reads more events than
+        it may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,8 +106,9 @@ class CustomQueryServiceServicer:
     def ExecuteSql(self, request, context):
         """Runs one SELECT.
 
-        Fails with INVALID_ARGUMENT if the text is not one SELECT over the schema within the limits, and with DEADLINE_EXCEEDED if it
-        runs out of time.
+        Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the text is no SELECT over the views (with the place where it ends to
+        be one), FORBIDDEN_OPERATION if it asks for what is not allowed, QUERY_TOO_COMPLEX if it is beyond the limits. Fails with
+        DEADLINE_EXCEEDED if it runs out of time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,8 +121,15 @@ class CustomQueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListViews(self, request, context):
+        """Returns the views and columns that custom queries may name, and their limits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSqlSchema(self, request, context):
-        """Returns the views and columns that SQL may name.
+        """The REST face of ListViews.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +158,11 @@ def add_CustomQueryServiceServicer_to_server(servicer, server):
                     request_deserializer=footfall_dot_v1_dot_custom__queries__pb2.PostSqlRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'ListViews': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListViews,
+                    request_deserializer=footfall_dot_v1_dot_custom__queries__pb2.ListViewsRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_custom__queries__pb2.ListViewsResponse.SerializeToString,
+            ),
             'GetSqlSchema': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSqlSchema,
                     request_deserializer=footfall_dot_v1_dot_custom__queries__pb2.GetSqlSchemaRequest.FromString,
@@ -154,6 +181,9 @@ class CustomQueryService:
 
     Credentials and tenants are those of QueryService.RunQueries, but a key or a session is always required. Each call costs one of
     the account's requests, and ExecuteSql one of its custom SQL queries a minute as well.
+
+    A query runs in a process of its own, for 10 seconds at most, and reads at most 2,000,000 events; excluded ones (bots, referrer
+    spam) are in no view. `docs/custom-sql.md` has the views, the functions and the limits.
     """
 
     @staticmethod
@@ -254,6 +284,33 @@ class CustomQueryService:
             '/footfall.v1.CustomQueryService/PostSql',
             footfall_dot_v1_dot_custom__queries__pb2.PostSqlRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListViews(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.CustomQueryService/ListViews',
+            footfall_dot_v1_dot_custom__queries__pb2.ListViewsRequest.SerializeToString,
+            footfall_dot_v1_dot_custom__queries__pb2.ListViewsResponse.FromString,
             options,
             channel_credentials,
             insecure,

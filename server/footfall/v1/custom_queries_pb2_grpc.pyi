@@ -32,6 +32,9 @@ class CustomQueryServiceStub:
 
     Credentials and tenants are those of QueryService.RunQueries, but a key or a session is always required. Each call costs one of
     the account's requests, and ExecuteSql one of its custom SQL queries a minute as well.
+
+    A query runs in a process of its own, for 10 seconds at most, and reads at most 2,000,000 events; excluded ones (bots, referrer
+    spam) are in no view. `docs/custom-sql.md` has the views, the functions and the limits.
     """
 
     @_typing.overload
@@ -41,20 +44,26 @@ class CustomQueryServiceStub:
     RunCustomQuery: _grpc.UnaryUnaryMultiCallable[_custom_queries_pb2.RunCustomQueryRequest, _custom_queries_pb2.RunCustomQueryResponse]
     """Answers a structured query: a table, aggregates, filters and groups.
 
-    Fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with a field violation for each fault) if the query is faulty.
+    Rows come by time where there is a granularity, and by the first value, descending, else; ties by the groups.
+
+    Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the query is faulty, QUERY_TOO_COMPLEX if it reads more events than
+    it may.
     """
     PostCustomQuery: _grpc.UnaryUnaryMultiCallable[_custom_queries_pb2.PostCustomQueryRequest, _httpbody_pb2.HttpBody]
     """The REST face of RunCustomQuery: the published document."""
     ExecuteSql: _grpc.UnaryUnaryMultiCallable[_custom_queries_pb2.ExecuteSqlRequest, _custom_queries_pb2.ExecuteSqlResponse]
     """Runs one SELECT.
 
-    Fails with INVALID_ARGUMENT if the text is not one SELECT over the schema within the limits, and with DEADLINE_EXCEEDED if it
-    runs out of time.
+    Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the text is no SELECT over the views (with the place where it ends to
+    be one), FORBIDDEN_OPERATION if it asks for what is not allowed, QUERY_TOO_COMPLEX if it is beyond the limits. Fails with
+    DEADLINE_EXCEEDED if it runs out of time.
     """
     PostSql: _grpc.UnaryUnaryMultiCallable[_custom_queries_pb2.PostSqlRequest, _httpbody_pb2.HttpBody]
     """The REST face of ExecuteSql: the published document."""
+    ListViews: _grpc.UnaryUnaryMultiCallable[_custom_queries_pb2.ListViewsRequest, _custom_queries_pb2.ListViewsResponse]
+    """Returns the views and columns that custom queries may name, and their limits."""
     GetSqlSchema: _grpc.UnaryUnaryMultiCallable[_custom_queries_pb2.GetSqlSchemaRequest, _httpbody_pb2.HttpBody]
-    """Returns the views and columns that SQL may name."""
+    """The REST face of ListViews."""
 
 @_typing.type_check_only
 class CustomQueryServiceAsyncStub(CustomQueryServiceStub):
@@ -62,32 +71,44 @@ class CustomQueryServiceAsyncStub(CustomQueryServiceStub):
 
     Credentials and tenants are those of QueryService.RunQueries, but a key or a session is always required. Each call costs one of
     the account's requests, and ExecuteSql one of its custom SQL queries a minute as well.
+
+    A query runs in a process of its own, for 10 seconds at most, and reads at most 2,000,000 events; excluded ones (bots, referrer
+    spam) are in no view. `docs/custom-sql.md` has the views, the functions and the limits.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunCustomQuery: _aio.UnaryUnaryMultiCallable[_custom_queries_pb2.RunCustomQueryRequest, _custom_queries_pb2.RunCustomQueryResponse]  # type: ignore[assignment]
     """Answers a structured query: a table, aggregates, filters and groups.
 
-    Fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with a field violation for each fault) if the query is faulty.
+    Rows come by time where there is a granularity, and by the first value, descending, else; ties by the groups.
+
+    Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the query is faulty, QUERY_TOO_COMPLEX if it reads more events than
+    it may.
     """
     PostCustomQuery: _aio.UnaryUnaryMultiCallable[_custom_queries_pb2.PostCustomQueryRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The REST face of RunCustomQuery: the published document."""
     ExecuteSql: _aio.UnaryUnaryMultiCallable[_custom_queries_pb2.ExecuteSqlRequest, _custom_queries_pb2.ExecuteSqlResponse]  # type: ignore[assignment]
     """Runs one SELECT.
 
-    Fails with INVALID_ARGUMENT if the text is not one SELECT over the schema within the limits, and with DEADLINE_EXCEEDED if it
-    runs out of time.
+    Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the text is no SELECT over the views (with the place where it ends to
+    be one), FORBIDDEN_OPERATION if it asks for what is not allowed, QUERY_TOO_COMPLEX if it is beyond the limits. Fails with
+    DEADLINE_EXCEEDED if it runs out of time.
     """
     PostSql: _aio.UnaryUnaryMultiCallable[_custom_queries_pb2.PostSqlRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The REST face of ExecuteSql: the published document."""
+    ListViews: _aio.UnaryUnaryMultiCallable[_custom_queries_pb2.ListViewsRequest, _custom_queries_pb2.ListViewsResponse]  # type: ignore[assignment]
+    """Returns the views and columns that custom queries may name, and their limits."""
     GetSqlSchema: _aio.UnaryUnaryMultiCallable[_custom_queries_pb2.GetSqlSchemaRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """Returns the views and columns that SQL may name."""
+    """The REST face of ListViews."""
 
 class CustomQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers structured queries and SQL over views that hold nothing but the caller's website.
 
     Credentials and tenants are those of QueryService.RunQueries, but a key or a session is always required. Each call costs one of
     the account's requests, and ExecuteSql one of its custom SQL queries a minute as well.
+
+    A query runs in a process of its own, for 10 seconds at most, and reads at most 2,000,000 events; excluded ones (bots, referrer
+    spam) are in no view. `docs/custom-sql.md` has the views, the functions and the limits.
     """
 
     @_abc_1.abstractmethod
@@ -98,7 +119,10 @@ class CustomQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_custom_queries_pb2.RunCustomQueryResponse, _abc.Awaitable[_custom_queries_pb2.RunCustomQueryResponse]]:
         """Answers a structured query: a table, aggregates, filters and groups.
 
-        Fails with INVALID_ARGUMENT (reason VALIDATION_ERROR, with a field violation for each fault) if the query is faulty.
+        Rows come by time where there is a granularity, and by the first value, descending, else; ties by the groups.
+
+        Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the query is faulty, QUERY_TOO_COMPLEX if it reads more events than
+        it may.
         """
 
     @_abc_1.abstractmethod
@@ -117,8 +141,9 @@ class CustomQueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_custom_queries_pb2.ExecuteSqlResponse, _abc.Awaitable[_custom_queries_pb2.ExecuteSqlResponse]]:
         """Runs one SELECT.
 
-        Fails with INVALID_ARGUMENT if the text is not one SELECT over the schema within the limits, and with DEADLINE_EXCEEDED if it
-        runs out of time.
+        Fails with INVALID_ARGUMENT: reason VALIDATION_ERROR if the text is no SELECT over the views (with the place where it ends to
+        be one), FORBIDDEN_OPERATION if it asks for what is not allowed, QUERY_TOO_COMPLEX if it is beyond the limits. Fails with
+        DEADLINE_EXCEEDED if it runs out of time.
         """
 
     @_abc_1.abstractmethod
@@ -130,11 +155,19 @@ class CustomQueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """The REST face of ExecuteSql: the published document."""
 
     @_abc_1.abstractmethod
+    def ListViews(
+        self,
+        request: _custom_queries_pb2.ListViewsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custom_queries_pb2.ListViewsResponse, _abc.Awaitable[_custom_queries_pb2.ListViewsResponse]]:
+        """Returns the views and columns that custom queries may name, and their limits."""
+
+    @_abc_1.abstractmethod
     def GetSqlSchema(
         self,
         request: _custom_queries_pb2.GetSqlSchemaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """Returns the views and columns that SQL may name."""
+        """The REST face of ListViews."""
 
 def add_CustomQueryServiceServicer_to_server(servicer: CustomQueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

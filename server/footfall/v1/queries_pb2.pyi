@@ -32,6 +32,9 @@ class _QueryColumnTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Query
     QUERY_COLUMN_TYPE_NUMBER: _QueryColumnType.ValueType  # 3
     QUERY_COLUMN_TYPE_DATE: _QueryColumnType.ValueType  # 4
     """A day as YYYY-MM-DD, or an hour as YYYY-MM-DD HH:00:00, local."""
+    QUERY_COLUMN_TYPE_BOOLEAN: _QueryColumnType.ValueType  # 5
+    QUERY_COLUMN_TYPE_TIMESTAMP: _QueryColumnType.ValueType  # 6
+    """A time as YYYY-MM-DD HH:MM:SS, with a fraction where it has one, and no zone."""
 
 class QueryColumnType(_QueryColumnType, metaclass=_QueryColumnTypeEnumTypeWrapper):
     """What the values of a column are."""
@@ -42,6 +45,9 @@ QUERY_COLUMN_TYPE_INTEGER: QueryColumnType.ValueType  # 2
 QUERY_COLUMN_TYPE_NUMBER: QueryColumnType.ValueType  # 3
 QUERY_COLUMN_TYPE_DATE: QueryColumnType.ValueType  # 4
 """A day as YYYY-MM-DD, or an hour as YYYY-MM-DD HH:00:00, local."""
+QUERY_COLUMN_TYPE_BOOLEAN: QueryColumnType.ValueType  # 5
+QUERY_COLUMN_TYPE_TIMESTAMP: QueryColumnType.ValueType  # 6
+"""A time as YYYY-MM-DD HH:MM:SS, with a fraction where it has one, and no zone."""
 Global___QueryColumnType: _TypeAlias = QueryColumnType  # noqa: Y015
 
 @_typing.final
@@ -489,6 +495,7 @@ class PostQueryRequest(_message.Message):
     END_DATE_FIELD_NUMBER: _builtins.int
     PRESET_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     website_id: _builtins.str
     timezone: _builtins.str
     start_date: _builtins.str
@@ -497,6 +504,11 @@ class PostQueryRequest(_message.Message):
     """Last day of the queries that name none."""
     preset: _builtins.str
     """Preset of the queries that have neither preset nor dates."""
+    format: _builtins.str
+    """`json`, `csv` or `ndjson`. Empty: what the `accept` metadata (REST: the `Accept` header) asks for, else `json`. The last two are
+    the rows of all parameters as one table, with the columns `query` and `parameter` where there are several; they fail if a
+    parameter does.
+    """
     @_builtins.property
     def body(self) -> _httpbody_pb2.HttpBody:
         """A JSON object, or an array of at most 100."""
@@ -510,10 +522,11 @@ class PostQueryRequest(_message.Message):
         end_date: _builtins.str = ...,
         preset: _builtins.str = ...,
         body: _httpbody_pb2.HttpBody | None = ...,
+        format: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "end_date", b"end_date", "preset", b"preset", "start_date", b"start_date", "timezone", b"timezone", "website_id", b"website_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "end_date", b"end_date", "format", b"format", "preset", b"preset", "start_date", b"start_date", "timezone", b"timezone", "website_id", b"website_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ from footfall.analytics.model import (
 )
 from footfall.analytics.queries.model import EventField, EventScan, Take
 from footfall.errors import DeadlineError
-from footfall.events import export_statements, history, query_statements, statements
+from footfall.events import export_statements, history, query_statements, site_rows, statements
 from footfall.events.clickhouse.driver import Driver, compile_sql
 from footfall.events.reading import ReadPool
 from footfall.events.rollups import ROLLUPS
@@ -195,6 +195,21 @@ class ClickHouseReader:
         """
         return await self._read(_TABLE_VERSIONS, repr, timeout_s)
 
+    async def measure_rows(self, query: site_rows.RowsQuery, timeout_s: float) -> tuple[int, int]:
+        """See SiteRows.measure_rows."""
+        ((events, characters),) = await self._read(site_rows.measure(query), list, timeout_s)
+        return int(events), int(characters)
+
+    async def site_rows(
+        self, query: site_rows.RowsQuery, rows_max: int, timeout_s: float
+    ) -> pa.Table:
+        """See SiteRows.site_rows."""
+        return await self._run(
+            site_rows.rows(query, rows_max),
+            lambda sql, query_id: self._driver.arrow(sql, query_id=query_id, timeout_s=timeout_s),
+            timeout_s,
+        )
+
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""
         return await self._read(statements.active_sites(since_us, through_seq), _each(_first))
@@ -224,11 +239,22 @@ class ClickHouseReader:
         shape: Callable[[list[Any]], T],
         timeout_s: float = _HISTORY_TIMEOUT_S,
     ) -> T:
+        return await self._run(
+            statement,
+            lambda sql, query_id: shape(
+                self._driver.rows(sql, query_id=query_id, timeout_s=timeout_s)
+            ),
+            timeout_s,
+        )
+
+    async def _run(
+        self, statement: Select[Any], ask: Callable[[str, str], T], timeout_s: float
+    ) -> T:
+        """Return what a statement's text and the id of its query are answered with."""
         query_id = uuid.uuid4().hex
 
         def work() -> T:
-            sql = compile_sql(statement)
-            return shape(self._driver.rows(sql, query_id=query_id, timeout_s=timeout_s))
+            return ask(compile_sql(statement), query_id)
 
         async def stop() -> None:
             await asyncio.to_thread(self._driver.kill, query_id)

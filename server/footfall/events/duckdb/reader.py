@@ -18,7 +18,7 @@ from footfall.analytics.model import (
     WebEventRow,
 )
 from footfall.analytics.queries.model import EventField, EventScan, Take
-from footfall.events import export_statements, history, query_statements, statements
+from footfall.events import export_statements, history, query_statements, site_rows, statements
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.sql import Connection, fetch, folded_seq, last_seq, run, snapshot
 
@@ -85,6 +85,21 @@ class DuckDBReader:
     async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
         """See QueryReader.scan_events; all statements see the snapshot of one transaction."""
         await self._engine.read(lambda connection: _scan_events(connection, scans), timeout_s)
+
+    async def measure_rows(self, query: site_rows.RowsQuery, timeout_s: float) -> tuple[int, int]:
+        """See SiteRows.measure_rows."""
+        statement = site_rows.measure(query)
+        ((events, characters),) = await self._fetch(statement, tuple, timeout_s)
+        return int(events), int(characters)
+
+    async def site_rows(
+        self, query: site_rows.RowsQuery, rows_max: int, timeout_s: float
+    ) -> pa.Table:
+        """See SiteRows.site_rows."""
+        statement = site_rows.rows(query, rows_max)
+        return await self._engine.read(
+            lambda connection: run(connection, statement).to_arrow_table(), timeout_s
+        )
 
     async def active_sites(self, since_us: int, through_seq: int) -> list[str]:
         """See LiveHistory.active_sites."""

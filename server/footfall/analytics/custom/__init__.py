@@ -1,0 +1,1 @@
+"""Queries that callers put together themselves: structured ones, and SQL."""
