@@ -27,7 +27,7 @@ def run(doing: str, url: str) -> subprocess.Popen[str]:
 
 def answer(doing: str, url: str) -> dict[str, Any]:
     with run(doing, url) as child:
-        out, _ = child.communicate(timeout=120)
+        out, _ = child.communicate(timeout=300)
     answered: dict[str, Any] = json.loads(out)
     return answered
 

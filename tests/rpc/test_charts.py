@@ -16,7 +16,7 @@ import pytest_asyncio
 from google.protobuf.json_format import MessageToDict
 
 from footfall.accounts.model import KeyKind, Scope, Site
-from footfall.events.duckdb.reader import DuckDBReader
+from footfall.events.duckdb.store import DuckDBStore
 from footfall.rpc.call import TRANSCODED
 from footfall.settings import Settings
 from footfall.v1 import charts_pb2, pace_pb2, realtime_pb2
@@ -503,13 +503,13 @@ async def test_the_sites_requests_a_minute_are_shared(service: Service, site: Si
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sites whose history has been read from SQL."""
     noted: list[str] = []
-    history = DuckDBReader.history
+    history = DuckDBStore.history
 
-    async def noting(self: DuckDBReader, query: Any, timeout_s: float) -> Any:
+    async def noting(self: DuckDBStore, query: Any, timeout_s: float) -> Any:
         noted.append(query.site_id)
         return await history(self, query, timeout_s)
 
-    monkeypatch.setattr(DuckDBReader, "history", noting)
+    monkeypatch.setattr(DuckDBStore, "history", noting)
     return noted
 
 
