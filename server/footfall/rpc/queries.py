@@ -20,6 +20,13 @@ from footfall.analytics.queries.catalogue import TYPES, Column, QueryType
 from footfall.analytics.queries.documents import answer_document, types_document
 from footfall.analytics.queries.parsing import PRESETS, Defaults
 from footfall.analytics.queries.service import QueryService
+from footfall.analytics.queries.tables import answer_tables
+from footfall.analytics.rows_format import (
+    CONTENT_TYPES,
+    parse_rows_format,
+    rows_csv,
+    rows_ndjson,
+)
 from footfall.rpc.call import Call
 from footfall.rpc.convert import parse_documents, require_json
 from footfall.v1 import queries_pb2 as pb
@@ -55,6 +62,7 @@ class QueryServicer:
 
     async def PostQuery(self, request: pb.PostQueryRequest, call: Call) -> HttpBody:
         require_json(request.body, call.metadata)
+        wanted = parse_rows_format(request.format, call.metadata.get("accept", ""))
         documents = parse_documents(request.body, single=True)
         answers = await self._queries.answer(
             call.tenant,
@@ -67,6 +75,9 @@ class QueryServicer:
             ),
             call.timeout_s(),
         )
+        if wanted != "json":
+            encode = rows_csv if wanted == "csv" else rows_ndjson
+            return HttpBody(content_type=CONTENT_TYPES[wanted], data=encode(answer_tables(answers)))
         batch = request.body.data.lstrip()[:1] == b"["
         return _json(answer_document(answers, batch=batch))
 
