@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.duration_pb2 import Duration
@@ -101,20 +102,15 @@ def _response(answer: answers.Answer) -> pb.GetMetricResponse:
         case answers.Series() as series:
             response.series.CopyFrom(_series(series))
         case answers.Table(columns, rows):
-            response.table.CopyFrom(
-                pb.MetricTable(columns=_columns(columns), rows=[_row(row) for row in rows])
-            )
-        case answers.Page() as page:
-            response.page.CopyFrom(
+            response.table.columns.extend(_columns(columns))
+            _add_rows(response.table.rows, rows)
+        case answers.Page(columns, items, total, pages, size, page):
+            response.page.MergeFrom(
                 pb.MetricPage(
-                    columns=_columns(page.columns),
-                    items=[_row(row) for row in page.items],
-                    total=page.total,
-                    pages=page.pages,
-                    size=page.size,
-                    page=page.page,
+                    columns=_columns(columns), total=total, pages=pages, size=size, page=page
                 )
             )
+            _add_rows(response.page.items, items)
     return response
 
 
@@ -135,25 +131,25 @@ def _series(series: answers.Series) -> pb.MetricSeries:
     )
 
 
-def _row(row: Iterable[answers.Cell]) -> pb.MetricRow:
-    return pb.MetricRow(cells=[_cell(cell) for cell in row])
-
-
-def _cell(cell: answers.Cell) -> pb.MetricCell:
-    match cell:
-        case str():
-            return pb.MetricCell(text=cell)
-        case int():
-            return pb.MetricCell(integer=cell)
-        case float():
-            return pb.MetricCell(real=cell)
-        case answers.Instant(us):
-            return pb.MetricCell(time=_timestamp(us))
-        case answers.Elapsed(us):
-            seconds, rest = divmod(us, 1_000_000)
-            return pb.MetricCell(duration=Duration(seconds=seconds, nanos=rest * 1000))
-        case None:
-            return pb.MetricCell()
+def _add_rows(rows: Any, cells: Iterable[tuple[answers.Cell, ...]]) -> None:
+    """Add rows to a repeated field, in place: a table has thousands of cells."""
+    for row in cells:
+        add = rows.add().cells.add
+        for cell in row:
+            match cell:
+                case str():
+                    add(text=cell)
+                case int():
+                    add(integer=cell)
+                case float():
+                    add(real=cell)
+                case None:
+                    add()
+                case answers.Instant(us):
+                    add(time=_timestamp(us))
+                case answers.Elapsed(us):
+                    seconds, rest = divmod(us, 1_000_000)
+                    add(duration=Duration(seconds=seconds, nanos=rest * 1000))
 
 
 def _us(timestamp: Timestamp) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,7 +34,7 @@ def document(answer: Answer) -> bytes:
     }
     if answer.warnings:
         body["warnings"] = list(answer.warnings)
-    return orjson.dumps(body)
+    return orjson.dumps(body, _text, orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def _value(result: Result) -> dict[str, Any]:
@@ -57,14 +58,14 @@ def _value(result: Result) -> dict[str, Any]:
         case Table(columns, rows):
             return {
                 "headings": _headings(columns),
-                "rows": [_row(columns, row) for row in rows],
+                "rows": _rows(columns, rows),
                 "prefixes": _named({column.heading: column.prefix for column in columns}),
                 "suffixes": _named({column.heading: column.suffix for column in columns}),
             }
         case Page(columns, items, total, pages, size, page):
             return {
                 "headings": _headings(columns),
-                "items": [_row(columns, row) for row in items],
+                "items": _rows(columns, items),
                 "total": total,
                 "pages": pages,
                 "size": size,
@@ -80,14 +81,16 @@ def _named(texts: dict[str, str | None]) -> dict[str, str] | None:
     return {name: text for name, text in texts.items() if text is not None} or None
 
 
-def _row(columns: tuple[Column, ...], row: tuple[Cell, ...]) -> dict[str, Any]:
-    return {column.heading: _cell(cell) for column, cell in zip(columns, row, strict=True)}
+def _rows(columns: tuple[Column, ...], rows: Sequence[tuple[Cell, ...]]) -> list[dict[str, Cell]]:
+    names = _headings(columns)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _cell(cell: Cell) -> str | int | float | None:
+def _text(cell: Any) -> str:
+    """Return a cell that JSON has no type for."""
     match cell:
         case Instant(us):
             return f"{_EPOCH + timedelta(seconds=us // 1_000_000):%Y-%m-%dT%H:%M:%S}Z"
         case Elapsed(us):
             return f"{(us + 500) // 1000}ms"
-    return cell
+    raise TypeError(type(cell))

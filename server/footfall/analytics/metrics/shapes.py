@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from footfall.analytics.metrics.answers import (
     Bucket,
@@ -28,12 +28,21 @@ UNKNOWN: Final = "(unknown)"
 #: The most rows of a table; the rest is left out with a warning.
 ROWS_MAX: Final = 10_000
 
+#: From what the store returns to what is shown, by the kind of column.
+_SHOWN: Final[Mapping[Kind, Callable[[Any], Any]]] = {
+    Kind.COUNT: int,
+    Kind.SECONDS: lambda us: round(us / 1_000_000, 3),
+    Kind.RATIO: lambda ratio: round(ratio, 2),
+    Kind.DOLLARS: float,
+    Kind.TIME: lambda us: Instant(int(us)),
+}
+
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC, as all times here
 
 
 def scalar(column: Column, value: float | None) -> Scalar | Empty:
     """Return a number as it is shown; there is none of nothing."""
-    return Empty() if value is None else Scalar(column, _number(column, value))
+    return Empty() if value is None else Scalar(column, _SHOWN[column.kind](value))
 
 
 def dollars(picodollars: int, per: int = 1) -> float:
@@ -53,13 +62,14 @@ def series(asked: Asked, tallies: Iterable[Tally]) -> Series | Empty:
         return Empty()
     step_us = asked.bucket_us
     nothing: tuple[None, ...] = (None,) * len(columns)
+    shown = [_SHOWN[column.kind] for column in columns]
     buckets = [
         Bucket(
             at_us,
             _bucket_name(at_us, step_us),
             tuple(
-                _number(column, value or 0)
-                for column, value in zip(columns, found.get(at_us, nothing), strict=True)
+                show(value or 0)
+                for show, value in zip(shown, found.get(at_us, nothing), strict=True)
             ),
         )
         for at_us in range(asked.start_us // step_us * step_us, asked.end_us + 1, step_us)
@@ -94,10 +104,14 @@ def table(
 
 def tally_rows(columns: Sequence[Column], tallies: Iterable[Tally]) -> list[tuple[Cell, ...]]:
     """Return the rows of a table of measures."""
+    shown = [_SHOWN[column.kind] for column in columns[1:]]
     return [
         (
             tally.key or UNKNOWN,
-            *(_cell(column, v) for column, v in zip(columns[1:], tally.values, strict=True)),
+            *(
+                None if value is None else show(value)
+                for show, value in zip(shown, tally.values, strict=True)
+            ),
         )
         for tally in tallies
     ]
@@ -130,20 +144,3 @@ def page(asked: Asked, calls: Calls) -> Page | Empty:
     ]
     pages = -(-calls.total // asked.page_size)
     return Page(asked.metric.columns, items, calls.total, pages, asked.page_size, asked.page)
-
-
-def _cell(column: Column, value: float | None) -> Cell:
-    if value is None:
-        return None
-    return Instant(int(value)) if column.kind is Kind.TIME else _number(column, value)
-
-
-def _number(column: Column, value: float) -> int | float:
-    match column.kind:
-        case Kind.COUNT:
-            return int(value)
-        case Kind.SECONDS:
-            return round(value / 1_000_000, 3)
-        case Kind.RATIO:
-            return round(value, 2)
-    return value
