@@ -95,7 +95,7 @@ _sites = itertools.count()
 
 def test_any_history(engine: Engine) -> None:
     @settings(
-        max_examples=30 if engine.name == "duckdb" else 10,
+        max_examples=25 if engine.name == "duckdb" else 8,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )

@@ -150,10 +150,9 @@ def test_a_file_is_verified_beside_the_process_that_writes_to_it(tmp_path: Path)
     engine = Engine("duckdb", f"duckdb:///{tmp_path}/events.duckdb")
     store = engine.open()
     fill(store)
-    assert verify_in_a_process(engine.url) == ""
     known_traffic(store)
     execute(store, f"UPDATE slot15 SET pageviews = 9 WHERE site_id = '{SITE}'")
-    assert "pageviews=9" in verify_in_a_process(engine.url)
+    assert verify_in_a_process(engine.url).count("pageviews=9") == 1
     # Nothing is left behind, and nothing was taken from the writer.
     assert {file.name for file in tmp_path.iterdir()} == {"events.duckdb", "events.duckdb.wal"}
     fill(store, seed=8)

@@ -39,8 +39,15 @@ from footfall.events.writer import Writer
 #: Rows of a site's pages that are kept in memory, 24 bytes each; and rows of all sites.
 _PAGE_ROWS_MAX: Final = 500_000
 _ROWS_MAX: Final = 2_000_000
+#: Memory for a page's number, in rows.
+_ROWS_A_PAGE: Final = 4
+#: Pages of a site whose texts are kept.
+_TEXTS_MAX: Final = 10_000
 #: Pages with the same count of which texts are read to put them in order.
 _TIED_MAX: Final = 5_000
+
+#: A day later than all others.
+_NEVER: Final = 2**62
 
 
 class HistoryMirrors:
@@ -83,10 +90,10 @@ class HistoryMirrors:
     def _forget(self) -> None:
         """Forget the sites that were asked for longest ago once there are too many rows."""
         with self._lock:
-            rows = sum(len(site) for site in self._sites.values())
+            rows = sum(site.size for site in self._sites.values())
             while rows > self._rows_max:
                 _, gone = self._sites.popitem(last=False)
-                rows -= len(gone)
+                rows -= gone.size
 
 
 class _Site:
@@ -101,30 +108,33 @@ class _Site:
         self._seq = -1
         self._generation = -1
         self._version = self._texts_version = ""
-        #: The first day that is here, once anything is.
-        self._from_day: int | None = None
+        #: The first day that is here.
+        self._from_day = _NEVER
         self._first_day: int | None = None
         #: By number of the slot since the epoch.
         self._slots = DayCounts.none()
         #: By number of the page; None until they are asked for.
         self._pages: DayCounts | None = None
         #: From this day on there are too many rows of pages.
-        self._too_large_from: int | None = None
+        self._too_large_from = -_NEVER
         #: The number of a page by its id, from 0.
         self._numbers: dict[int, int] = {}
         #: What is known of pages, by number.
         self._texts: dict[int, Sequence[str]] = {}
 
-    def __len__(self) -> int:
-        return len(self._slots) + (0 if self._pages is None else len(self._pages))
+    @property
+    def size(self) -> int:
+        """About how much memory it takes, in rows."""
+        return len(self._slots) + len(self._pages or ()) + _ROWS_A_PAGE * len(self._numbers)
 
     def history(self, connection: Connection, query: HistoryQuery) -> History | None:
-        """Return the answer to a query, None if its pages are too many."""
-        slots = self._bring_up(connection, query.first_day, pages=query.pages_max > 0)
+        """Return the answer to a query, None if it is not to be had here."""
+        if not self._bring_up(connection, query.first_day, pages=query.pages_max > 0):
+            return None
         pages = self._top_pages(connection, query) if query.pages_max > 0 else []
         if pages is None:
             return None
-        days = _days(slots.between(query.first_day, query.last_day))
+        days = _days(self._slots.between(query.first_day, query.last_day))
         return History(self._first_day, days, pages)
 
     def pace(self, connection: Connection, query: PaceQuery) -> PaceCounts:
@@ -132,61 +142,68 @@ class _Site:
         first_day = query.local_day - 1
         # First, so that the whole is never less than its part.
         (within,) = fetch(connection, history.within_slot(), history.pace_parameters(query))
-        slots = self._bring_up(connection, first_day, pages=False)
-        rows = summed_up(slots.between(first_day, query.local_day))
+        if not self._bring_up(connection, first_day, pages=False):
+            # Two days of its pages are too many: they are not kept, slots are.
+            self._pages = None
+            self._bring_up(connection, first_day, pages=False)
+        rows = summed_up(self._slots.between(first_day, query.local_day))
         rows = where(rows, (rows["pageviews"] != 0) | (rows["visits"] != 0))
         columns = (rows["local_day"], rows["key"] * SLOT_US, rows["pageviews"], rows["visits"])
         counted = zip(*(values.tolist() for values in columns), strict=True)
         return history.pace_counts(query, within, counted)
 
-    def _bring_up(self, connection: Connection, first_day: int, *, pages: bool) -> DayCounts:
-        """Take over what is committed, and return the slots of the days from the first one on."""
+    def _bring_up(self, connection: Connection, first_day: int, *, pages: bool) -> bool:
+        """Take over what is committed; return whether the days from the first one on are here,
+        with their pages if they are asked for.
+        """
         # Noted before anything is read, so that what is read is at least as new.
         versions, seq = self._writer.versions, self._writer.last_seq
         generation, version = versions.generation, versions.of(self._site_id)
         texts_version = versions.of_pages(self._site_id)
-        if self._texts_version != texts_version:
+        if self._texts_version != texts_version or len(self._texts) > _TEXTS_MAX:
             self._texts_version, self._texts = texts_version, {}
-        if self._generation != generation or self._lacks(first_day, pages=pages):
-            self._load(connection, first_day, pages=pages or self._pages is not None)
+        is_here = self._from_day <= first_day and (self._pages is not None or not pages)
+        current = self._generation == generation
+        # Whatever is cut short below is begun anew.
+        self._generation = -1
+        if not (current and is_here):
+            if not self._load(connection, first_day, pages=pages or self._pages is not None):
+                self._generation = generation if current else -1
+                return False
         elif self._version != version:
-            self._add(self._events(connection))
+            self._add(self._events(connection, self._seq))
         self._seq = max(self._seq, seq)
         self._generation, self._version = generation, version
-        return self._slots
+        return True
 
-    def _lacks(self, first_day: int, *, pages: bool) -> bool:
-        if self._from_day is None or first_day < self._from_day:
-            return True
-        return pages and self._pages is None and not self._is_too_large(first_day)
-
-    def _is_too_large(self, first_day: int) -> bool:
-        return self._too_large_from is not None and first_day <= self._too_large_from
-
-    def _load(self, connection: Connection, from_day: int, *, pages: bool) -> None:
+    def _load(self, connection: Connection, from_day: int, *, pages: bool) -> bool:
+        """Start over; return False, and leave everything as it is, if the pages are too many."""
+        if pages and from_day <= self._too_large_from:
+            return False
         asked = {"site_id": self._site_id, "from_day": from_day}
         page_rows = None
         with snapshot(connection):
-            if pages and not self._is_too_large(from_day):
+            if pages:
                 ((count,),) = fetch(connection, history.page_day_rows(), asked)
-                if count > self._page_rows_max:
-                    self._too_large_from = from_day
-                else:
+                if count <= self._page_rows_max:
                     page_rows = fetch_columns(connection, history.page_days(), asked)
             slot_rows = fetch_columns(connection, history.slot_days(), asked)
             first = fetch(connection, history.first_day(tail=False), asked)
-            self._seq = folded_seq(connection)
-            events = self._events(connection)
-        self._from_day = from_day
+            folded = folded_seq(connection)
+            events = self._events(connection, folded)
+        if pages and page_rows is None:
+            self._too_large_from = from_day
+            return False
+        self._seq, self._from_day = folded, from_day
         self._first_day = first[0][0] if first else None
         self._slots = DayCounts(_by_slot(slot_rows))
-        self._numbers, self._texts, self._pages = {}, {}, None
-        if page_rows is not None:
-            self._pages = DayCounts(self._by_page(page_rows))
+        self._numbers, self._texts = {}, {}
+        self._pages = DayCounts(self._by_page(page_rows)) if page_rows is not None else None
         self._add(events)
+        return True
 
-    def _events(self, connection: Connection) -> Columns:
-        asked = {"site_id": self._site_id, "folded_seq": self._seq}
+    def _events(self, connection: Connection, after_seq: int) -> Columns:
+        asked = {"site_id": self._site_id, "folded_seq": after_seq}
         return fetch_columns(connection, history.events_since(), asked)
 
     def _add(self, events: Columns) -> None:
