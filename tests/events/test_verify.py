@@ -152,7 +152,7 @@ def test_a_file_is_verified_beside_the_process_that_writes_to_it(tmp_path: Path)
     fill(store)
     known_traffic(store)
     execute(store, f"UPDATE slot15 SET pageviews = 9 WHERE site_id = '{SITE}'")
-    assert verify_in_a_process(engine.url).count("pageviews=9") == 1
+    assert "pageviews=9" in verify_in_a_process(engine.url)
     # Nothing is left behind, and nothing was taken from the writer.
     assert {file.name for file in tmp_path.iterdir()} == {"events.duckdb", "events.duckdb.wal"}
     fill(store, seed=8)
