@@ -130,7 +130,7 @@ class Tab:
         """Load a page and wait until it has loaded."""
         answer = self.call("Page.navigate", url=url)
         assert "errorText" not in answer, answer
-        wait_until(lambda: self.run("document.readyState") == "complete")
+        wait_until(lambda: self.run("document.readyState") == "complete", timeout=30)
 
     def run(self, code: str) -> Any:
         """Run JavaScript in the page and return its value."""

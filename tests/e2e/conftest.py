@@ -82,7 +82,7 @@ def live(
         metadata = tuple(site.bearer.items())
         stub = realtime_pb2_grpc.RealtimeServiceStub(channel)
         seen = None
-        for answer in stub.WatchRealtime(request, metadata=metadata, timeout=15):
+        for answer in stub.WatchRealtime(request, metadata=metadata, timeout=30):
             seen = answer.snapshot
             if wanted(seen):
                 return seen
