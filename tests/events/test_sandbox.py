@@ -233,6 +233,15 @@ class TestLimits:
             await ask(few, "SELECT count(*) FROM events")
         assert caught.value.reason == "QUERY_TOO_COMPLEX"
         few.close()
+        size = sum(len(event["path"]) + 8 for event in VIEWS)
+        for room, fits in ((size, True), (size - 1, False)):
+            small = EventSandbox(store, bytes_read_max=room)
+            if fits:
+                await ask(small, "SELECT count(path) FROM pageviews")
+            else:
+                with pytest.raises(InvalidInputError, match="MiB"):
+                    await ask(small, "SELECT count(path) FROM pageviews")
+            small.close()
 
         wide = " || ".join(["a.title", "a.host"] * 150)
         with pytest.raises(InvalidInputError, match="MiB") as caught:

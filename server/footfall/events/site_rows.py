@@ -44,22 +44,19 @@ class SiteRows(Protocol):
     """Reads a site's events for custom queries; time limits and errors are EventReader's."""
 
     async def measure_rows(self, query: RowsQuery, timeout_s: float) -> tuple[int, int]:
-        """Return the number of events, and about how many characters their long texts have."""
+        """Return the number of events, and about how many characters their texts have."""
 
     async def site_rows(self, query: RowsQuery, rows_max: int, timeout_s: float) -> pa.Table:
         """Return the events, in no order, at most `rows_max` of them."""
 
 
 def measure(query: RowsQuery) -> Select[Any]:
-    """Return one row: the number of events, and about how many characters their texts have.
-
-    Fast because it reads no texts but those that callers can make long.
-    """
-    long = [web_events.c[name] for name in ("referrer", "properties") if name in query.columns]
+    """Return one row: the number of events, and about how many characters their texts have."""
+    found = _events(query).subquery("found")
     characters: ColumnElement[Any] = literal_column("0")
-    for column in long:
-        characters = characters + func.coalesce(func.sum(func.length(column)), 0)
-    return select(func.count(), characters).where(*_conditions(query))
+    for name in sorted(query.columns - _MADE - _STORED.keys()):
+        characters = characters + func.coalesce(func.sum(func.length(found.c[name])), 0)
+    return select(func.count(), characters).select_from(found)
 
 
 def rows(query: RowsQuery, rows_max: int) -> Select[Any]:
@@ -67,6 +64,10 @@ def rows(query: RowsQuery, rows_max: int) -> Select[Any]:
 
     Fast because it reads the columns that are asked for, and of those one site's blocks.
     """
+    return _events(query).limit(rows_max)
+
+
+def _events(query: RowsQuery) -> Select[Any]:
     source: Any = web_events
     asked: list[ColumnElement[Any]] = [web_events.c.kind.label(KIND)]
     if needs_time(query.columns):
@@ -87,7 +88,7 @@ def rows(query: RowsQuery, rows_max: int) -> Select[Any]:
         else:
             column = web_events.c[_STORED.get(name, name)]
         asked.append(column.label(name))
-    return select(*asked).select_from(source).where(*_conditions(query)).limit(rows_max)
+    return select(*asked).select_from(source).where(*_conditions(query))
 
 
 def needs_time(columns: Collection[str]) -> bool:

@@ -42,8 +42,8 @@ _log = structlog.get_logger(__name__)
 
 #: Events that a query may read: 2 million of them with a few columns take 0.6 s to hand over.
 ROWS_READ_MAX: Final = 2_000_000
-#: Characters of referrers and properties that a query may read.
-CHARACTERS_READ_MAX: Final = 64 * 1024 * 1024
+#: The size of what a query may read: a byte for each character, and 8 for each value.
+BYTES_READ_MAX: Final = 384 * 1024 * 1024
 #: A query's own time, whatever its caller's patience.
 SECONDS_MAX: Final = 10
 MEMORY_MB: Final = 512
@@ -87,9 +87,16 @@ class _Process:
 class EventSandbox:
     """A Sandbox on an event store, whichever engine that has."""
 
-    def __init__(self, events: SiteRows, *, rows_read_max: int = ROWS_READ_MAX) -> None:
+    def __init__(
+        self,
+        events: SiteRows,
+        *,
+        rows_read_max: int = ROWS_READ_MAX,
+        bytes_read_max: int = BYTES_READ_MAX,
+    ) -> None:
         self._events = events
         self._rows_read_max = rows_read_max
+        self._bytes_read_max = bytes_read_max
         self._turns = asyncio.Semaphore(_PROCESSES)
         self._waiting = 0
         self._pool = ReadPool(_PROCESSES)
@@ -152,10 +159,11 @@ class EventSandbox:
             # A statement without a table; there is nothing to be read.
             asked = replace(asked, kinds=(WebEventKind.CUSTOM,), start_us=0, end_us=0)
         number, characters = await self._events.measure_rows(asked, end_s - time.monotonic())
-        if number > self._rows_read_max or characters > CHARACTERS_READ_MAX:
+        size = characters + 8 * number * len(asked.columns)
+        if number > self._rows_read_max or size > self._bytes_read_max:
             raise InvalidInputError(
-                f"The query has to read {number} events and {characters} characters of referrers "
-                f"and properties, but may read {self._rows_read_max} and {CHARACTERS_READ_MAX}. "
+                f"The query has to read {number} events of {_mib(size)} MiB, but may read "
+                f"{self._rows_read_max} and {_mib(self._bytes_read_max)}. "
                 "Ask for fewer days (startDate, endDate) or fewer columns.",
                 "QUERY_TOO_COMPLEX",
             )
@@ -256,6 +264,10 @@ def _refusal(document: dict[str, Any]) -> FootfallError:  # noqa: PLR0911 - one 
             )
         case _:
             return UnavailableError("The query could not be run.")
+
+
+def _mib(size: int) -> int:
+    return -(-size // 1024 // 1024)
 
 
 def _too_complex(message: str) -> InvalidInputError:
