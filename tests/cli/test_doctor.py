@@ -12,6 +12,8 @@ from click.testing import Result
 
 from footfall.cli import doctor
 from footfall.events import open_event_store
+from footfall.events.workspace_state import RUN
+from tests.events.test_workspace import batch
 from tests.events.traffic import web_batch
 
 Run = Callable[..., Result]
@@ -59,6 +61,20 @@ def test_counts_that_are_wrong(run: Run, events: Path) -> None:
     assert len(found) == doctor.DIFFERENCES_MAX + 1
     assert "2026-03-04, example.com/" in found[1]
     assert found[-1].endswith("There are more.")
+
+
+def test_states_that_are_wrong(run: Run, events: Path) -> None:
+    store = open_event_store(f"duckdb:///{events}")
+    store.commit([batch(RUN, [{"run_id": "run-1", "status": "running"}, {"run_id": "run-2"}])])
+    store.rest()
+    store.close()
+    assert run("doctor", "--verify").exit_code == 0
+    with duckdb.connect(str(events)) as connection:
+        connection.execute("UPDATE runs SET status = 'failed' WHERE run_id = 'run-1'")
+    result = run("doctor", "--verify")
+    assert result.exit_code == 1
+    assert "counts: workspace w: run-1 in runs is not what its events say" in result.stdout
+    assert "run-2" not in result.stdout
 
 
 def test_a_store_that_cannot_be_read(run: Run, events: Path) -> None:

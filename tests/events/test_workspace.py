@@ -4,6 +4,7 @@ in which their events arrive, and whatever is folded.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,9 @@ from footfall.events import EventStore, open_event_store
 from footfall.events.clickhouse.driver import compile_sql
 from footfall.events.clickhouse.store import ClickHouseStore
 from footfall.events.duckdb.store import DuckDBStore
-from footfall.events.duckdb.workspace import fetch_current, wrong_states
+from footfall.events.duckdb.workspace import fetch_current
 from footfall.events.tables import TABLES, batch_columns
+from footfall.events.verify import StateDifference
 from footfall.events.workspace_state import (
     DOCUMENT,
     RUN,
@@ -205,9 +207,7 @@ def test_any_history(engine: Engine) -> None:
 
     store = engine.open()
     run()
-    if isinstance(store, DuckDBStore):
-        with store._engine.cursor() as connection:
-            assert wrong_states(connection) == {"runs": 0, "documents": 0, "triggers": 0}
+    assert asyncio.run(store.differences(10, 60)) == []
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -407,7 +407,7 @@ def test_a_lost_commit_is_taken_out(chdb_directory: Path, monkeypatch: pytest.Mo
     store.close()
 
 
-def test_wrong_states_are_found(engine: Engine) -> None:
+async def test_wrong_states_are_found(engine: Engine) -> None:
     if engine.name != "duckdb":
         pytest.skip("ClickHouse has no states to be wrong")
     store = engine.open()
@@ -418,5 +418,10 @@ def test_wrong_states_are_found(engine: Engine) -> None:
     execute(store, "UPDATE runs SET status = 'failed' WHERE run_id = '3'")
     execute(store, "DELETE FROM runs WHERE run_id = '4'")
     execute(store, "INSERT INTO documents SELECT * REPLACE (7 AS document_key) FROM documents")
-    with store._engine.cursor() as connection:
-        assert wrong_states(connection) == {"runs": 2, "documents": 1, "triggers": 0}
+    wrong = [
+        StateDifference("runs", "w", "3"),
+        StateDifference("runs", "w", "4"),
+        StateDifference("documents", "w", "d"),
+    ]
+    assert await store.differences(10, 60) == wrong
+    assert await store.differences(2, 60) == wrong[:2]

@@ -28,7 +28,7 @@ from footfall.accounts.sql.migrate import VERSION_TABLE
 from footfall.cli.options import data_option, json_option
 from footfall.errors import FootfallError
 from footfall.events.migrations import known_migrations
-from footfall.events.verify import Difference
+from footfall.events.verify import AnyDifference, StateDifference
 from footfall.settings import Settings
 from footfall.supervisor.gateway import GatewayOptions, gateway_dir, render, validate
 
@@ -219,7 +219,7 @@ def check_events(settings: Settings, run: Run) -> Iterator[Finding]:
 
 
 def check_counts(settings: Settings, run: Run) -> Iterator[Finding]:  # noqa: ARG001 - a Check
-    """Count web events again and compare."""
+    """Count web events again, add up the states of workspaces again, and compare."""
     from footfall.events import verify_event_store  # noqa: PLC0415 - slow to load, seldom needed
 
     url = settings.effective_events_url
@@ -245,14 +245,19 @@ def check_counts(settings: Settings, run: Run) -> Iterator[Finding]:  # noqa: AR
         yield Finding(
             "counts",
             ok=False,
-            detail=f"charts do not say what the events say.{more}",
+            detail=f"charts or metrics do not say what the events say.{more}",
             advice="The events are right. Keep a copy of the data directory and report this.",
         )
     else:
         yield Finding("counts", ok=True, detail="all are what the events say")
 
 
-def _told(difference: Difference) -> str:
+def _told(difference: AnyDifference) -> str:
+    if isinstance(difference, StateDifference):
+        return (
+            f"workspace {difference.workspace_id}: {difference.id} in {difference.states} is not "
+            "what its events say"
+        )
     day = date(1970, 1, 1) + timedelta(days=difference.local_day)
     where = difference.page
     if difference.slot_us is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -9,10 +10,10 @@ from sqlalchemy.exc import ArgumentError
 
 from footfall.errors import InvalidInputError
 from footfall.events.ports import Clock, EventStore, time_us
-from footfall.events.verify import Difference
+from footfall.events.verify import AnyDifference
 
 
-def verify_event_store(url: str, *, rows_max: int, memory_mb: int = 384) -> list[Difference]:
+def verify_event_store(url: str, *, rows_max: int, memory_mb: int = 384) -> Sequence[AnyDifference]:
     """Return where the store at `url` has counted otherwise than its events say, at most
     `rows_max`; changes nothing, and works beside a server.
 

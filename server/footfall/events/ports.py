@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from footfall.analytics.ports import (
@@ -14,7 +14,7 @@ from footfall.analytics.ports import (
     WorkspaceHistory,
 )
 from footfall.events.site_rows import SiteRows
-from footfall.events.verify import Difference
+from footfall.events.verify import AnyDifference
 from footfall.ingest.ports import EventWriter
 
 #: Returns the time now, in microseconds since the epoch.
@@ -42,7 +42,7 @@ class EventStore(
     what each sees is a prefix of the commits.
     """
 
-    async def differences(self, rows_max: int, timeout_s: float) -> list[Difference]:
+    async def differences(self, rows_max: int, timeout_s: float) -> Sequence[AnyDifference]:
         """Return where what history is read from is not what the events say, at most `rows_max`;
         reads all web events. Nothing, in a store that nobody has damaged.
         """

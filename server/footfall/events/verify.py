@@ -1,8 +1,8 @@
 """Comparing what history is read from with the events that it was made of.
 
-What is expected is counted by definition, visits included: what the stored rows say of visits is
-not asked. What is found is the rollups and, where an engine folds events into them later, the tail
-of events that are not in them yet.
+Of counts, what is expected is counted by definition, visits included: what the stored rows say of
+visits is not asked. What is found is the rollups and, where an engine folds events into them later,
+the tail of events that are not in them yet.
 """
 
 from __future__ import annotations
@@ -72,6 +72,20 @@ class Difference:
             self.found.visits - self.expected.visits,
             round(self.found.engaged_s - self.expected.engaged_s, 6),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StateDifference:
+    """A folded state of a workspace that is not what its events say, or stands for none."""
+
+    #: The table of the states.
+    states: str
+    workspace_id: str
+    #: The id of the run, document or trigger.
+    id: str
+
+
+AnyDifference = Difference | StateDifference
 
 
 def differences(run: Run, rows_max: int, folded_seq: int | None) -> list[Difference]:

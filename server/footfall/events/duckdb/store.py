@@ -57,7 +57,7 @@ from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
 from footfall.events.rollups import ROLLUPS, SUMS, Rollup
 from footfall.events.tables import TABLES, TENANT_COLUMN, pages, web_events
-from footfall.events.verify import Difference
+from footfall.events.verify import AnyDifference
 from footfall.events.visits import Span, StoredView
 from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
 from footfall.ingest.model import CommitOutcome, EventBatch, Page
@@ -260,7 +260,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
             lambda connection: self._mirrors.pace(connection, query), timeout_s
         )
 
-    async def differences(self, rows_max: int, timeout_s: float) -> list[Difference]:
+    async def differences(self, rows_max: int, timeout_s: float) -> list[AnyDifference]:
         """See EventStore.differences."""
         return await self._engine.read(
             lambda connection: read_differences(connection, rows_max), timeout_s

@@ -1,4 +1,4 @@
-"""Comparing rollups with events in a DuckDB file, also while a server goes on writing to it.
+"""Comparing what is folded with events in a DuckDB file, also while a server goes on writing to it.
 
 DuckDB lets one process alone open a file that is written to. It never writes over what the header
 of the file leads to, though, until a checkpoint has written a new header; and its log only grows
@@ -19,8 +19,9 @@ import duckdb
 from footfall.errors import UnavailableError
 from footfall.events.duckdb.engine import translated
 from footfall.events.duckdb.sql import Connection, applied_migrations, folded_seq, run, snapshot
+from footfall.events.duckdb.workspace import wrong_states
 from footfall.events.migrations import require_current
-from footfall.events.verify import Difference, differences
+from footfall.events.verify import AnyDifference, differences
 
 _Option = str | bool | int | float | list[str]
 
@@ -29,14 +30,16 @@ _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.25
 
 
-def read_differences(connection: Connection, rows_max: int) -> list[Difference]:
+def read_differences(connection: Connection, rows_max: int) -> list[AnyDifference]:
     """Return what is not what the events say; see EventStore.differences."""
     with snapshot(connection):
         seq = folded_seq(connection)
-        return differences(lambda asked: run(connection, asked).fetchall(), rows_max, seq)
+        found: list[AnyDifference] = []
+        found += differences(lambda asked: run(connection, asked).fetchall(), rows_max, seq)
+        return found + wrong_states(connection, rows_max - len(found))
 
 
-def differences_in_file(path: Path, rows_max: int, memory_mb: int) -> list[Difference]:
+def differences_in_file(path: Path, rows_max: int, memory_mb: int) -> list[AnyDifference]:
     """Return what is not what the events say in a file, or in a copy of it while a server has it.
 
     Raises UnavailableError if neither can be had, or the file's schema is another version's.
@@ -51,7 +54,7 @@ def differences_in_file(path: Path, rows_max: int, memory_mb: int) -> list[Diffe
                 return _differences(copy, rows_max, memory_mb)
 
 
-def _differences(path: Path, rows_max: int, memory_mb: int) -> list[Difference]:
+def _differences(path: Path, rows_max: int, memory_mb: int) -> list[AnyDifference]:
     config: dict[str, _Option] = {"memory_limit": f"{memory_mb}MiB"}
     with duckdb.connect(str(path), read_only=True, config=config) as connection:
         require_current("duckdb", applied_migrations(connection))

@@ -10,7 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
+    Integer,
     Select,
+    bindparam,
     column,
     except_,
     exists,
@@ -41,6 +43,7 @@ from footfall.events.duckdb.sql import (
     template_of,
 )
 from footfall.events.metric_statements import LogSearch
+from footfall.events.verify import StateDifference
 from footfall.events.workspace_state import (
     ENTITIES,
     Entity,
@@ -59,6 +62,7 @@ _FOLD_S: Final = 2.0
 
 _folded: Final = table("workspace_folded", column("through_seq", BigInteger))
 _FOLDED_SEQ: Final = select(_folded.c.through_seq)
+_ROWS: Final = bindparam("rows_max", None, Integer)
 _TABLES: Final = frozenset(entity.events.name for entity in ENTITIES)
 
 
@@ -153,27 +157,30 @@ def fetch_current(
         return _run(connection, statement(standing), values, late).fetchall()
 
 
-def wrong_states(connection: Connection) -> dict[str, int]:
-    """Return how many folded states of each table are not what their events say; reads all
-    events.
+def wrong_states(connection: Connection, rows_max: int) -> list[StateDifference]:
+    """Return the first folded states that are not what their events say, at most `rows_max`.
+
+    Reads all events of runs, documents and triggers, in the snapshot that is open.
     """
-    with snapshot(connection):
-        values = {"folded_seq": _folded_seq(connection)}
-        return {
-            entity.states.name: len(fetch(connection, _differing(entity), values))
-            for entity in ENTITIES
-        }
+    found: list[StateDifference] = []
+    values: dict[str, Any] = {"folded_seq": _folded_seq(connection)}
+    for entity in ENTITIES:
+        values["rows_max"] = rows_max - len(found)
+        rows = fetch(connection, _differing(entity), values)
+        found += [StateDifference(entity.states.name, *row) for row in rows]
+    return found
 
 
 @cache
 def _differing(entity: Entity) -> Select[Any]:
-    """Return the keys of the states that are stored but not made of events, or the reverse."""
+    """Return (workspace, id) of states that are stored but not made of events, or the reverse."""
     stored, anew = select(entity.states), made(entity)
     either = union_all(
         select(except_(stored, anew).subquery("stored")),
         select(except_(anew, stored).subquery("anew")),
     ).subquery("either")
-    return select(either.c[entity.key]).distinct()
+    names = (either.c.workspace_id, either.c[entity.id])
+    return select(*names).distinct().order_by(*names).limit(_ROWS)
 
 
 def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
