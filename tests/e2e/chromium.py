@@ -169,7 +169,7 @@ def running_chromium(
 ) -> Iterator[Chromium]:
     """Run a browser for a block, with a new profile."""
     executable = find_chromium()
-    assert executable is not None
+    assert executable is not None, "there is no Chromium on this machine"
     settings = profile / "Default" / "Preferences"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps(preferences or {}))
