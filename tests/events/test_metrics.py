@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from footfall.analytics.metrics.catalogue import METRICS, Cost, Over
+from footfall.analytics.metrics.catalogue import METRICS
 from footfall.analytics.metrics.documents import document
+from footfall.analytics.metrics.plans import Cost, Over
 from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.metrics.service import MetricsService
 from footfall.analytics.metrics.validation import MetricRequest

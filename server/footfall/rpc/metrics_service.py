@@ -10,8 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from footfall.analytics.metrics import answers
-from footfall.analytics.metrics.catalogue import METRICS, Column, Form, Metric
+from footfall.analytics.metrics.catalogue import METRICS
 from footfall.analytics.metrics.documents import document
+from footfall.analytics.metrics.plans import Column, Form, Metric
 from footfall.analytics.metrics.service import MetricsService
 from footfall.analytics.metrics.validation import HOUR_US, MetricRequest
 from footfall.rpc.call import Call

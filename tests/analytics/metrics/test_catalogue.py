@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from footfall.analytics.metrics.catalogue import METRICS, Form, Kind
+from footfall.analytics.metrics.catalogue import METRICS
+from footfall.analytics.metrics.plans import Form, Kind
 from footfall.analytics.metrics.reference import reference
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"

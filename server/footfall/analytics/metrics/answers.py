@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from footfall.analytics.metrics.catalogue import Column, Metric
+from footfall.analytics.metrics.plans import Column, Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from footfall.analytics.metrics.catalogue import Cost
+from footfall.analytics.metrics.plans import Cost
 from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.metrics.questions import PriceSplits, Usage, UsageQuery
 from footfall.analytics.metrics.validation import DAY_US

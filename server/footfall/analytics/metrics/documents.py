@@ -20,7 +20,7 @@ from footfall.analytics.metrics.answers import (
     Series,
     Table,
 )
-from footfall.analytics.metrics.catalogue import Column
+from footfall.analytics.metrics.plans import Column
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # UTC, as all times here
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from footfall.analytics.metrics.catalogue import METRICS, Column, Form, Kind, Metric, Section
+from footfall.analytics.metrics.catalogue import METRICS
 from footfall.analytics.metrics.costs import NAMED_MAX
+from footfall.analytics.metrics.plans import Column, Form, Kind, Metric, Section
 from footfall.analytics.metrics.shapes import ROWS_MAX, UNKNOWN
 from footfall.analytics.metrics.validation import (
     PAGE_SIZE_DEFAULT,

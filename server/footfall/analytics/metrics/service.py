@@ -8,8 +8,8 @@ from typing import Final
 
 from footfall.analytics.metrics import shapes
 from footfall.analytics.metrics.answers import Answer, Empty, Result
-from footfall.analytics.metrics.catalogue import CallLog, Cost, Count, Form, Over
 from footfall.analytics.metrics.costs import CostReader, Ledger
+from footfall.analytics.metrics.plans import CallLog, Cost, Count, Form, Over
 from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.metrics.questions import CallsQuery, Tally, TallyQuery
 from footfall.analytics.metrics.validation import Asked, MetricRequest, parse

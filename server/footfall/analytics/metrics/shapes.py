@@ -17,8 +17,8 @@ from footfall.analytics.metrics.answers import (
     Series,
     Table,
 )
-from footfall.analytics.metrics.catalogue import Column, Kind
 from footfall.analytics.metrics.costs import Ledger
+from footfall.analytics.metrics.plans import Column, Kind
 from footfall.analytics.metrics.pricing import PICODOLLARS
 from footfall.analytics.metrics.questions import Calls, Tally
 from footfall.analytics.metrics.validation import DAY_US, Asked

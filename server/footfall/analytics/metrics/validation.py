@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
-from footfall.analytics.metrics.catalogue import METRICS, Form, Metric
+from footfall.analytics.metrics.catalogue import METRICS
+from footfall.analytics.metrics.plans import Form, Metric
 from footfall.errors import (
     FieldViolation,
     InvalidInputError,
