@@ -14,6 +14,7 @@ PARTS = {
     "rpc": "The gRPC server against a bare echo, a raw append and the raw engine",
     "rest": "REST against gRPC",
     "history": "Overview, charts and pace of five million page views",
+    "queries": "Batch queries over two million page views",
     "realtime": "Live state with 100,000 active visitors",
     "limits": "What an allowance adds to a call",
     "memory": "Memory at five million events",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from footfall.accounts.model import Plan, Site
-from footfall.analytics.model import LiveCounts
+from footfall.analytics.model import HistoryQuery, LiveCounts
 from footfall.analytics.queries.answers import QueryAnswer
 from footfall.analytics.queries.catalogue import TYPES, Shape
 from footfall.analytics.queries.documents import answer_document
+from footfall.analytics.queries.model import EventScan, Take
 from footfall.analytics.queries.parsing import Defaults
 from footfall.analytics.queries.service import QueryService
+from footfall.errors import DeadlineError
 from footfall.events import EventStore, query_statements
 from tests.analytics.queries.recount import Recount, history, random_filters, shown
 from tests.events.traffic import DAY, NOW, SITE, web_batch
@@ -40,7 +43,7 @@ async def ask(
     store: EventStore, timezone: str, *documents: dict[str, Any], now_us: int = NOW
 ) -> list[dict[str, Any]]:
     """The published answers to queries."""
-    service = QueryService(store, NobodyThere(), lambda: now_us)
+    service = QueryService(store, store.history_version, NobodyThere(), lambda: now_us)
     answers = await service.answer(site(timezone), documents, Defaults(timezone), 60)
     assert all(isinstance(answer, QueryAnswer) for answer in answers)
     results: list[dict[str, Any]] = answer_document(answers, batch=True)["results"]
@@ -158,3 +161,63 @@ async def test_pages_and_order_of_rows(store: EventStore) -> None:
         "filters_applied": 0,
     }
     assert len(series["data"][0]["data"]) == 90
+
+
+async def test_sessions_are_the_visits_of_charts(store: EventStore) -> None:
+    events = history(random.Random(3), 400, NOW - 4 * DAY, 4)
+    for at in range(0, len(events), 50):
+        store.commit([web_batch(events[at : at + 50])])
+    first, last = NOW // DAY - 4, NOW // DAY
+    charts = await store.history(HistoryQuery(SITE, first, last), 60)
+    dates = {"startDate": str(day(first * DAY)), "endDate": str(day(last * DAY))}
+    (result,) = await ask(store, "UTC", {"parameters": ["events_by_date"], **dates})
+    rows = {row["date"]: (row["pageviews"], row["sessions"]) for row in result["data"][0]["data"]}
+    assert {
+        str(day(each.local_day * DAY)): (each.pageviews, each.visits) for each in charts.days
+    } == {label: counts for label, counts in rows.items() if counts != (0, 0)}
+
+
+async def test_what_is_kept_is_never_old(store: EventStore) -> None:
+    scans = 0
+
+    class Counting:
+        async def scan_events(
+            self, questions: Sequence[tuple[EventScan, Take]], timeout_s: float
+        ) -> None:
+            nonlocal scans
+            scans += len(questions)
+            await store.scan_events(questions, timeout_s)
+
+    service = QueryService(Counting(), store.history_version, NobodyThere(), lambda: NOW)
+
+    async def asked(**more: Any) -> Any:
+        document = {"parameters": ["pages", "events_by_date"], "preset": "today", **more}
+        answers = await service.answer(site("UTC"), [document], Defaults("UTC"), 60)
+        pages, series = answer_document(answers, batch=False)["data"]
+        return [(row["name"], row["pageviews"]) for row in pages["data"]], series["data"][0][
+            "sessions"
+        ]
+
+    store.commit([web_batch([{"path": "/a"}, {"path": "/b", "visitor_id": "other"}])])
+    assert await asked() == ([("/a", 1), ("/b", 1)], 2)
+    before = scans
+    assert await asked() == ([("/a", 1), ("/b", 1)], 2)
+    assert await asked(limit=1) == ([("/a", 1)], 2)
+    assert scans == before
+    only = [{"field": "path", "op": "eq", "value": "/b"}]
+    assert await asked(filters=only) == ([("/b", 1)], 1)
+    store.commit([web_batch([{"path": "/b"}])])
+    assert await asked() == ([("/b", 2), ("/a", 1)], 2)
+    store.commit([web_batch([{"path": "/b"}], tenant_id="elsewhere")])
+    before = scans
+    assert await asked() == ([("/b", 2), ("/a", 1)], 2)
+    assert scans == before
+
+
+async def test_a_deadline_ends_a_scan(store: EventStore) -> None:
+    store.commit([web_batch([{"ts_us": NOW - n} for n in range(1000)])])
+    service = QueryService(store, store.history_version, NobodyThere(), lambda: NOW)
+    with pytest.raises(DeadlineError):
+        await service.answer(
+            site("UTC"), [{"parameters": ["summary"], "preset": "today"}], Defaults("UTC"), 0.0
+        )

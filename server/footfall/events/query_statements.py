@@ -1,9 +1,10 @@
 """The statements behind batch queries, and the columns that their rows become.
 
-There is one statement: the events of a scan by visitor and time, with the few columns that are
-asked for. What engines would have to do with windows and distinct counts, one sort does for all
-parameters of a scan together; the rest is comparing neighbours. It is fast because it reads the
-columns that it names only, and of those the row groups whose times are in the range.
+There is one statement: the events of a scan with the few columns that are asked for, by visitor
+and time where sessions are. What engines would have to do with windows and distinct counts, one
+sort does for all parameters of a scan together; the rest is comparing neighbours. It is fast
+because it reads the columns that it names only, and of those the row groups whose times are in
+the range.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ def portions(
         event.page_id if field is EventField.PATH else event[field.value]
         for field in sorted(scan.fields)
     ]
-    statement = (
-        select(visitor.label("visitor"), event.ts_us, *fields)
-        .where(*_conditions(scan, through_seq))
-        .order_by(visitor, event.ts_us, event.seq)
+    statement = select(visitor.label("visitor"), event.ts_us, *fields).where(
+        *_conditions(scan, through_seq)
     )
+    if scan.ordered:
+        statement = statement.order_by(visitor, event.ts_us, event.seq)
     number = -(-events // rows_max)
     if number <= 1:
         yield statement

@@ -1,7 +1,7 @@
 """Counts over columns of events, one portion of visitors after the other.
 
-Rows come by visitor and time, so that the events of a session lie side by side, and so do those
-of a visitor: sessions and distinct visitors are found by comparing neighbours.
+Where sessions are asked for, rows come by visitor and time, so that the events of a session lie
+side by side, and so do those of a visitor: both are found by comparing neighbours.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pyarrow as pa
 
 from footfall.analytics.queries.calendar import Granularity, LocalDays
 from footfall.analytics.queries.model import EventField, EventRows, Int64s, Texts
@@ -43,9 +44,17 @@ class Portion:
         self.local_us = days.local_us(rows.ts_us)
         self.inside = days.inside(self.local_us)
         self._sessions: Sessions | None = None
+        self._numbers: Int64s | None = None
+
+    def visitor_numbers(self) -> Int64s:
+        """Return small numbers that tell the visitors apart."""
+        if self._numbers is None:
+            coded = pa.array(self.rows.visitors).dictionary_encode()
+            self._numbers = coded.indices.to_numpy().astype(np.int64)
+        return self._numbers
 
     def sessions(self) -> Sessions:
-        """Return the sessions that begin in the days; the rows are page views."""
+        """Return the sessions that begin in the days; the rows are page views, in order."""
         if self._sessions is None:
             self._sessions = Sessions.of(self.rows, self.inside)
         return self._sessions
@@ -82,11 +91,25 @@ class Sessions:
         return found
 
 
+class Number:
+    """How many events there are."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+    def take(self, portion: Portion) -> None:
+        """Count a portion."""
+        self.events += int(np.count_nonzero(portion.inside))
+
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return 1024
+
+
 class Totals:
     """Counts over everything."""
 
-    def __init__(self, *, sessions: bool) -> None:
-        self._with_sessions = sessions
+    def __init__(self) -> None:
         self.counts = Counts()
 
     def take(self, portion: Portion) -> None:
@@ -94,11 +117,14 @@ class Totals:
         counts, inside = self.counts, portion.inside
         counts.pageviews += int(np.count_nonzero(inside))
         counts.visitors += _distinct(portion.rows.visitors[inside])
-        if self._with_sessions:
-            sessions = portion.sessions()
-            counts.sessions += len(sessions.first)
-            counts.bounces += int(np.count_nonzero(sessions.bounces))
-            counts.duration_us += int(sessions.duration_us.sum())
+        sessions = portion.sessions()
+        counts.sessions += len(sessions.first)
+        counts.bounces += int(np.count_nonzero(sessions.bounces))
+        counts.duration_us += int(sessions.duration_us.sum())
+
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return 1024
 
 
 class Series:
@@ -135,6 +161,10 @@ class Series:
             for number, label in self.labels.items()
         }
 
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return 1024 + 256 * len(self.labels)
+
 
 class Breakdown:
     """Events and their visitors by the values of a text; of page views, also where sessions begin
@@ -157,12 +187,16 @@ class Breakdown:
             chosen = chosen[_is_sourced(portion.rows)[chosen]]
         texts = portion.rows.texts[self.field]
         events, visitors = count_pairs(
-            texts.codes[chosen], portion.rows.visitors[chosen], len(texts.values)
+            texts.codes[chosen], portion.visitor_numbers()[chosen], len(texts.values)
         )
         for code in np.flatnonzero(events).tolist():
             known = self.counts[texts.values[code]]
             known[0] += int(events[code])
             known[1] += int(visitors[code])
+
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return 1024 + sum(256 + 4 * len(name) for name in self.counts)
 
     def _chosen(self, portion: Portion) -> npt.NDArray[np.intp]:
         if self._of == "entries":
@@ -198,12 +232,16 @@ class Properties:
             for key, value in pairs[documents.codes[row]]:
                 codes.append(numbers.setdefault((name, key, value), len(numbers)))
                 owners.append(row)
-        visitors = portion.rows.visitors[np.array(owners, dtype=np.intp)]
+        visitors = portion.visitor_numbers()[np.array(owners, dtype=np.intp)]
         events, distinct = count_pairs(np.array(codes, dtype=np.int32), visitors, len(numbers))
         for triple, code in numbers.items():
             known = self.counts[triple]
             known[0] += int(events[code])
             known[1] += int(distinct[code])
+
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return 1024 + sum(512 + 4 * sum(map(len, key)) for key in self.counts)
 
     def _pairs(self, document: str) -> list[tuple[str, str]]:
         pairs = _property_pairs(document)
@@ -224,15 +262,15 @@ def _property_pairs(document: str) -> list[tuple[str, str]]:
 
 
 def count_pairs(codes: npt.NDArray[np.int32], visitors: Int64s, size: int) -> tuple[Int64s, Int64s]:
-    """Return the rows and the distinct visitors of each code below `size`; visitors are
-    sorted.
+    """Return the rows and the distinct visitors of each code below `size`, in any order; visitors
+    are numbers below 2^31.
     """
-    rows = np.bincount(codes, minlength=size)
-    # Sixteen bits are sorted by counting, which keeps visitors in order and takes no comparisons.
-    narrow = codes.astype(np.uint16) if size <= 1 << 16 else codes
-    order = np.argsort(narrow, kind="stable")
-    by_code, of = codes[order], visitors[order]
-    return rows, np.bincount(_pairs(by_code, of), minlength=size)
+    # One sort of plain integers takes less time than any way to group the rows.
+    pairs = np.sort((codes.astype(np.int64) << 32) | visitors)
+    new = np.ones(len(pairs), dtype=np.bool_)
+    np.not_equal(pairs[1:], pairs[:-1], out=new[1:])
+    rows: Int64s = np.bincount(codes, minlength=size)
+    return rows, np.bincount(pairs[new] >> 32, minlength=size)
 
 
 def _pairs(groups: npt.NDArray[np.integer], visitors: Int64s) -> Int64s:

@@ -68,6 +68,8 @@ class EventScan:
     end_us: int
     fields: frozenset[EventField] = frozenset()
     conditions: tuple[Condition, ...] = ()
+    #: Whether the rows are wanted by visitor, time and order of storage; else in any order.
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """Events by visitor, time and order of storage; all events of a visitor that the scan has.
+    """Events in the order of the scan; all events of a visitor that it has.
 
     A visitor is told by 63 bits of a hash of the id: among a million visitors, two are taken for
     one with a chance of 1 in 18 millions.

@@ -207,7 +207,8 @@ class _Parser:
         filters: tuple[Filter, ...],
     ) -> Parameter | None:
         raw = _snake(raw) if isinstance(raw, Mapping) else {"name": raw}
-        name = self._text(raw, "name", f"{at}.name")
+        given = raw.get("name")
+        name = given.strip() if isinstance(given, str) else ""
         label = self._text(raw, "id", f"{at}.id") or name
         if not name:
             self._fault(at, f"{at} must be a name, or an object with one.")
