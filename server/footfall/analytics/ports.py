@@ -139,9 +139,7 @@ class WorkspaceHistory(Protocol):
 class QueryReader(Protocol):
     """Reads the events behind batch queries. Time limits and errors are those of EventReader."""
 
-    async def scan_events(
-        self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float
-    ) -> None:
+    async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
         """Give each scan's events to what takes them, in portions; without any event, not at all.
 
         All scans see the store as it is at one moment. What takes events is called in another

@@ -23,6 +23,7 @@ from footfall.analytics.queries.model import (
     EventKind,
     EventRows,
     EventScan,
+    Int64s,
     Operator,
     Texts,
 )
@@ -84,7 +85,18 @@ def event_rows(scan: EventScan, table: pa.Table, known_paths: pa.Table | None) -
         if not pa.types.is_dictionary(coded.type):
             coded = coded.dictionary_encode()
         texts[field] = _texts(coded, known_paths if field is EventField.PATH else None)
-    return EventRows(table.column(0).to_numpy(), table.column(1).to_numpy(), texts)
+    return EventRows(_visitors(scan, table.column(0)), table.column(1).to_numpy(), texts)
+
+
+def _visitors(scan: EventScan, hashes: pa.ChunkedArray) -> Int64s:
+    """Return small numbers instead of hashes."""
+    if scan.ordered:
+        # The next visitor has the next number; dictionaries take several times as long.
+        values = hashes.to_numpy()
+        numbers: Int64s = np.cumsum(np.diff(values, prepend=values[:1]) != 0)
+        return numbers
+    found: Int64s = hashes.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    return found
 
 
 def _texts(coded: pa.DictionaryArray, known_paths: pa.Table | None) -> Texts:

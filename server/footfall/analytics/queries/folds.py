@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pyarrow as pa
 
 from footfall.analytics.queries.calendar import Granularity, LocalDays
 from footfall.analytics.queries.model import EventField, EventRows, Int64s, Texts
@@ -44,14 +43,6 @@ class Portion:
         self.local_us = days.local_us(rows.ts_us)
         self.inside = days.inside(self.local_us)
         self._sessions: Sessions | None = None
-        self._numbers: Int64s | None = None
-
-    def visitor_numbers(self) -> Int64s:
-        """Return small numbers that tell the visitors apart."""
-        if self._numbers is None:
-            coded = pa.array(self.rows.visitors).dictionary_encode()
-            self._numbers = coded.indices.to_numpy().astype(np.int64)
-        return self._numbers
 
     def sessions(self) -> Sessions:
         """Return the sessions that begin in the days; the rows are page views, in order."""
@@ -187,7 +178,7 @@ class Breakdown:
             chosen = chosen[_is_sourced(portion.rows)[chosen]]
         texts = portion.rows.texts[self.field]
         events, visitors = count_pairs(
-            texts.codes[chosen], portion.visitor_numbers()[chosen], len(texts.values)
+            texts.codes[chosen], portion.rows.visitors[chosen], len(texts.values)
         )
         for code in np.flatnonzero(events).tolist():
             known = self.counts[texts.values[code]]
@@ -232,7 +223,7 @@ class Properties:
             for key, value in pairs[documents.codes[row]]:
                 codes.append(numbers.setdefault((name, key, value), len(numbers)))
                 owners.append(row)
-        visitors = portion.visitor_numbers()[np.array(owners, dtype=np.intp)]
+        visitors = portion.rows.visitors[np.array(owners, dtype=np.intp)]
         events, distinct = count_pairs(np.array(codes, dtype=np.int32), visitors, len(numbers))
         for triple, code in numbers.items():
             known = self.counts[triple]
@@ -262,9 +253,7 @@ def _property_pairs(document: str) -> list[tuple[str, str]]:
 
 
 def count_pairs(codes: npt.NDArray[np.int32], visitors: Int64s, size: int) -> tuple[Int64s, Int64s]:
-    """Return the rows and the distinct visitors of each code below `size`, in any order; visitors
-    are numbers below 2^31.
-    """
+    """Return the rows and the distinct visitors of each code below `size`, in any order."""
     # One sort of plain integers takes less time than any way to group the rows.
     pairs = np.sort((codes.astype(np.int64) << 32) | visitors)
     new = np.ones(len(pairs), dtype=np.bool_)

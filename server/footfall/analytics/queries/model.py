@@ -84,8 +84,9 @@ class Texts:
 class EventRows:
     """Events in the order of the scan; all events of a visitor that it has.
 
-    A visitor is told by 63 bits of a hash of the id: among a million visitors, two are taken for
-    one with a chance of 1 in 18 millions.
+    A visitor is a number below 2^31 that holds within these rows. Visitors are told apart by 63
+    bits of a hash of the id: among a million, two are taken for one with a chance of 1 in 18
+    millions.
     """
 
     visitors: Int64s
