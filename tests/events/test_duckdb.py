@@ -115,6 +115,16 @@ async def test_a_fold_that_fails_is_tried_again_and_no_event_is_refused(
     assert list(rollup(store, "slot15", ["slot_us"]).values()) == [(13, 1)]
 
 
+def test_a_fold_whose_word_was_lost_is_not_done_again(store: DuckDBStore) -> None:
+    store.commit([web_batch([{"visitor_id": f"v{number}"} for number in range(10)])])
+    folded = rollup(store, "slot15", ["slot_us"])
+    assert query(store, "SELECT through_seq FROM folded") == [(10,)]
+    # Its commit got through, but was taken to have failed.
+    store._folded_seq = 0
+    store.fold()
+    assert rollup(store, "slot15", ["slot_us"]) == folded
+
+
 def test_the_log_is_folded_into_the_file(
     store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,8 +297,10 @@ class DuckDBStore(DuckDBWorkspaceReader):
         with self._engine.cursor() as connection:
             connection.execute("BEGIN")
             try:
+                # The file's word, not ours: a fold whose commit failed at its very end may be there.
+                ((after_seq,),) = run(connection, select(folded.c.through_seq)).fetchall()
                 for rollup in ROLLUPS:
-                    _add_up(connection, rollup, self._folded_seq, through_seq)
+                    _add_up(connection, rollup, after_seq, through_seq)
                 run(connection, update(folded).values(through_seq=through_seq))
                 connection.execute("COMMIT")
             except BaseException:
