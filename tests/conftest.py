@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
+
+# How long an example takes says something about the machine only.
+settings.register_profile("footfall", deadline=None)
+settings.load_profile("footfall")
 
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 

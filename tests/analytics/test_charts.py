@@ -53,7 +53,7 @@ async def engagement(
         max_size=40,
     ),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 async def test_figures_equal_a_recount(
     zone: str, today: date, minute: int, preset: str, visits: list[tuple[int, int, float, str]]
 ) -> None:

@@ -55,7 +55,7 @@ def minutes_of(zone: str, day: int) -> list[int]:
 
 
 @given(zones, days)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_quarters_of_a_day_are_those_of_its_minutes(zone: str, day: int) -> None:
     assert list(day_slots(zone, day)) == sorted(
         {minute // SLOT * SLOT for minute in minutes_of(zone, day)}
@@ -99,7 +99,7 @@ def first_instant_by_walking(zone: str, day: int, wanted: datetime) -> int:
 
 
 @given(zones, days, st.times())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_first_instant_at_which_a_clock_shows_a_time(
     zone: str, day: int, time_of_day: time
 ) -> None:

@@ -43,7 +43,7 @@ async def rows(
         )
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 async def test_days_are_those_of_the_sites_clock(
     zone: str,
     today: date,

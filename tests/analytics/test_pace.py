@@ -88,7 +88,7 @@ def reached(zone: str, day: int, now_us: int) -> int:
         st.tuples(st.integers(-20_000, 60 * 3600), st.integers(0, 1)), min_size=1, max_size=60
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 async def test_pace_equals_a_recount(
     zone: str, today: date, second: int, ages: list[tuple[int, int]]
 ) -> None:

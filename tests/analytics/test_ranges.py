@@ -208,7 +208,7 @@ requests = st.one_of(
     ages=st.lists(st.integers(-1, 500), max_size=6),
     heartbeat_age=st.none() | st.integers(0, 500),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 async def test_what_is_read_is_exactly_the_range(
     zone: str,
     request_: RangeRequest,

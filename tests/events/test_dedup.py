@@ -43,7 +43,7 @@ def claim_one_by_one(seen: dict[tuple[int, int], int], rows: list[Row]) -> list[
     return fresh
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.tuples(st.lists(ROWS, max_size=80), TIMES, st.booleans()), min_size=1, max_size=8)
 )

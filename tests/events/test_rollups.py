@@ -96,7 +96,6 @@ _sites = itertools.count()
 def test_any_history(engine: Engine) -> None:
     @settings(
         max_examples=25 if engine.name == "duckdb" else 8,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(st.sampled_from(PLACES), st.lists(BATCHES, min_size=1, max_size=7))

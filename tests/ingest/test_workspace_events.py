@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from footfall.errors import TooLargeError
@@ -284,7 +284,6 @@ def test_batches_are_bounded() -> None:
 
 
 # No deadline: the machine may be busy.
-@settings(deadline=None)
 @given(st.decimals(0, 1_000_000, places=12))
 def test_costs_are_kept_to_the_last_digit(dollars: Decimal) -> None:
     amount = float(dollars)
@@ -391,7 +390,6 @@ EVENTS = st.sampled_from(list(Kind)).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(EVENTS | JSON_VALUES, max_size=6), st.none() | st.text(max_size=5))
 def test_anything_is_judged(documents: list[Any], key: str | None) -> None:
     batches, rejected = judge(*documents, GOOD, key=key)
