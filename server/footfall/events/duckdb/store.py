@@ -297,8 +297,8 @@ class DuckDBStore(DuckDBWorkspaceReader):
         with self._engine.cursor() as connection:
             connection.execute("BEGIN")
             try:
-                # The file's word, not ours: a fold whose commit failed at its very end may be there.
-                ((after_seq,),) = run(connection, select(folded.c.through_seq)).fetchall()
+                # The file's word, not ours: a fold whose commit failed at its very end may be in it.
+                after_seq = folded_seq(connection)
                 for rollup in ROLLUPS:
                     _add_up(connection, rollup, after_seq, through_seq)
                 run(connection, update(folded).values(through_seq=through_seq))
@@ -404,4 +404,6 @@ def _add_up(connection: Connection, rollup: Rollup, after_seq: int, through_seq:
     run(connection, update(target).values(grown).where(same), delta)
     by_key = [incoming.c[name] for name in rollup.keys]
     new = select(incoming).where(~exists().where(same)).order_by(*by_key)
-    run(connection, insert(target).from_select(delta.column_names, new), delta)
+    rows = insert(target).from_select(delta.column_names, new)
+    # On one thread; see `_append_sql`.
+    run(connection, rows.returning(literal_column("1")), delta)
