@@ -297,7 +297,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         with self._engine.cursor() as connection:
             connection.execute("BEGIN")
             try:
-                # The file's word, not ours: a fold whose commit failed at its very end may be in it.
+                # The file's word, not ours: a fold that seemed to fail at its end may be in it.
                 after_seq = folded_seq(connection)
                 for rollup in ROLLUPS:
                     _add_up(connection, rollup, after_seq, through_seq)
