@@ -40,6 +40,7 @@ from footfall.events.dialect import contains
 from footfall.events.rollups import PAGEDAY, SLOT15, SUMS, Rollup
 from footfall.events.search import search_key
 from footfall.events.tables import SLOT_US, pageday, pages, slot15, web_events
+from footfall.ingest.model import Exclusion, WebEventKind
 
 Row = Sequence[Any]
 Ranking = Literal["pageviews", "engaged_s"]
@@ -57,6 +58,13 @@ _FOLDED: Final = bindparam("folded_seq", None, BigInteger)
 _SEARCH: Final = bindparam("search", None, String)
 _ROWS: Final = bindparam("rows_max", None, Integer)
 
+_WITHIN: Final = (
+    web_events.c.local_day == _FIRST,
+    web_events.c.ts_us >= _SINCE,
+    web_events.c.ts_us < _BEFORE,
+)
+_NONE: Final[ColumnElement[Any]] = literal_column(str(Exclusion.NONE.value))
+_CUSTOM: Final[ColumnElement[Any]] = literal_column(str(WebEventKind.CUSTOM.value))
 _ONE: Final = literal_column("1", Integer)
 
 _PAGE_TEXTS: Final = ("host", "path", "title", "author", "pubdate", "og_image")
@@ -134,12 +142,7 @@ def within_slot() -> Select[Any]:
     Fast because events are stored about in the order of their times, and whole blocks outside
     these minutes are skipped.
     """
-    event = SLOT15.rows(
-        web_events.c.site_id == _SITE,
-        web_events.c.local_day == _FIRST,
-        web_events.c.ts_us >= _SINCE,
-        web_events.c.ts_us < _BEFORE,
-    ).subquery("event")
+    event = SLOT15.rows(web_events.c.site_id == _SITE, *_WITHIN).subquery("event")
     return select(
         func.coalesce(func.sum(event.c.pageviews), 0), func.coalesce(func.sum(event.c.visits), 0)
     )
@@ -209,11 +212,26 @@ def slot_days() -> Select[Any]:
 
 @cache
 def events_since() -> Select[Any]:
-    """Return the keys of both rollups, the sums and `seq` of a site's events after
-    `folded_seq`.
+    """Return a site's events after `folded_seq` with what rollups are made of, and `seq`.
+
+    Plain columns and conditions: an engine that is asked for few rows takes longer to plan than
+    to find them, and what they count for is soon told elsewhere.
     """
-    events = SLOT15.rows(web_events.c.seq > _FOLDED, web_events.c.site_id == _SITE)
-    return events.add_columns(web_events.c.page_id, web_events.c.seq)
+    return _events(web_events.c.seq, web_events.c.page_id).where(web_events.c.seq > _FOLDED)
+
+
+@cache
+def events_within_slot() -> Select[Any]:
+    """Return the events of `within_slot` one by one, as `events_since` does."""
+    return _events().where(*_WITHIN)
+
+
+def _events(*more: ColumnElement[Any]) -> Select[Any]:
+    event = web_events.c
+    columns = (event.local_day, event.ts_us, event.kind, event.visits, event.engaged_s)
+    return select(*columns, *more).where(
+        event.site_id == _SITE, event.excluded == _NONE, event.kind != _CUSTOM
+    )
 
 
 @cache

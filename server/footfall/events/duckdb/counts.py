@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from footfall.events.rollups import SUMS
+from footfall.ingest.model import WebEventKind
 
 Ints = npt.NDArray[Any]
 #: Values by column, all of the same length.
@@ -60,6 +61,19 @@ class DayCounts:
         """Sum up the rows of each day and key, and put them in order."""
         rows = _joined(self._settled, self._recent)
         self._settled, self._recent = _typed(summed_up(rows)), _no_rows()
+
+
+def counted(events: Columns) -> Columns:
+    """Return what each event counts for, as `rollups.py` has it, beside its own columns; the
+    events are not excluded ones.
+    """
+    kind = events["kind"]
+    engaged_us = np.floor(events["engaged_s"] * 1_000_000 + 0.5).astype(np.int64)
+    return {
+        **events,
+        "pageviews": kind == WebEventKind.PAGEVIEW.value,
+        "engaged_us": np.where(kind == WebEventKind.HEARTBEAT.value, engaged_us, 0),
+    }
 
 
 def summed_up(rows: Columns) -> Columns:

@@ -30,7 +30,15 @@ from footfall.analytics.model import (
     PageCount,
 )
 from footfall.events import history
-from footfall.events.duckdb.counts import Columns, DayCounts, Ints, summed_up, sums_by, where
+from footfall.events.duckdb.counts import (
+    Columns,
+    DayCounts,
+    Ints,
+    counted,
+    summed_up,
+    sums_by,
+    where,
+)
 from footfall.events.duckdb.sql import Connection, fetch, fetch_columns, folded_seq, snapshot
 from footfall.events.rollups import SUMS
 from footfall.events.tables import SLOT_US
@@ -141,7 +149,8 @@ class _Site:
         """Return the answer to a query."""
         first_day = query.local_day - 1
         # First, so that the whole is never less than its part.
-        (within,) = fetch(connection, history.within_slot(), history.pace_parameters(query))
+        asked = history.pace_parameters(query)
+        within = counted(fetch_columns(connection, history.events_within_slot(), asked))
         if not self._bring_up(connection, first_day, pages=False):
             # Two days of its pages are too many: they are not kept, slots are.
             self._pages = None
@@ -149,8 +158,11 @@ class _Site:
         rows = summed_up(self._slots.between(first_day, query.local_day))
         rows = where(rows, (rows["pageviews"] != 0) | (rows["visits"] != 0))
         columns = (rows["local_day"], rows["key"] * SLOT_US, rows["pageviews"], rows["visits"])
-        counted = zip(*(values.tolist() for values in columns), strict=True)
-        return history.pace_counts(query, within, counted)
+        return history.pace_counts(
+            query,
+            (within["pageviews"].sum(), within["visits"].sum()),
+            zip(*(values.tolist() for values in columns), strict=True),
+        )
 
     def _bring_up(self, connection: Connection, first_day: int, *, pages: bool) -> bool:
         """Take over what is committed; return whether the days from the first one on are here,
@@ -196,7 +208,7 @@ class _Site:
             return False
         self._seq, self._from_day = folded, from_day
         self._first_day = first[0][0] if first else None
-        self._slots = DayCounts(_by_slot(slot_rows))
+        self._slots = DayCounts(_by_slot(slot_rows, slot_rows["slot_us"]))
         self._numbers, self._texts = {}, {}
         self._pages = DayCounts(self._by_page(page_rows)) if page_rows is not None else None
         self._add(events)
@@ -204,7 +216,7 @@ class _Site:
 
     def _events(self, connection: Connection, after_seq: int) -> Columns:
         asked = {"site_id": self._site_id, "folded_seq": after_seq}
-        return fetch_columns(connection, history.events_since(), asked)
+        return counted(fetch_columns(connection, history.events_since(), asked))
 
     def _add(self, events: Columns) -> None:
         """Take over the events after those that are here."""
@@ -215,7 +227,7 @@ class _Site:
             first = int(views.min())
             self._first_day = first if self._first_day is None else min(first, self._first_day)
         here = where(events, events["local_day"] >= self._from_day)
-        self._slots.add(_by_slot(here))
+        self._slots.add(_by_slot(here, here["ts_us"]))
         if self._pages is not None:
             self._pages.add(self._by_page(here))
         self._seq = int(events["seq"].max())
@@ -262,8 +274,9 @@ class _Site:
         return {page: self._texts[page] for page in pages if page in self._texts}
 
 
-def _by_slot(rows: Columns) -> Columns:
-    return {**rows, "key": rows["slot_us"] // SLOT_US}
+def _by_slot(rows: Columns, times_us: Ints) -> Columns:
+    """Return rows with the numbers of their slots as keys."""
+    return {**rows, "key": times_us // SLOT_US}
 
 
 def _first(chosen: Ints, rank: Ints, count: int) -> Ints:
