@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -34,6 +34,7 @@ from footfall.analytics.model import (
     PaceCounts,
     PaceQuery,
     PageCount,
+    Ranking,
     SlotCount,
 )
 from footfall.events.dialect import contains
@@ -43,7 +44,6 @@ from footfall.events.tables import SLOT_US, pageday, pages, slot15, web_events
 from footfall.ingest.model import Exclusion, WebEventKind
 
 Row = Sequence[Any]
-Ranking = Literal["pageviews", "engaged_s"]
 
 #: What the statements are asked with.
 _SITE: Final = bindparam("site_id", None, String)
