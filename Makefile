@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format generate generate-check bench clean
+.PHONY: help demo test faults lint format generate generate-check bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ demo: $(INSTALLED) ## Start everything on this machine, with demo data and crede
 
 test: $(INSTALLED) ## Run the whole suite on real stores and a real gateway
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+faults: $(INSTALLED) ## Run the fault suite in full, in under 20 minutes: kills, overload, attacks
+	$(BIN)/python -m pytest tests/faults --faults full --verbose --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED) generate-check ## Check format, lint, types, layers, protos and the gateway's configuration
 	$(BIN)/ruff format --check .

@@ -9,6 +9,10 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.faults.verdicts import pytest_addoption, pytest_terminal_summary
+
+__all__ = ["pytest_addoption", "pytest_terminal_summary"]
+
 # How long an example takes says something about the machine only.
 settings.register_profile("footfall", deadline=None)
 settings.load_profile("footfall")
