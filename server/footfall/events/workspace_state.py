@@ -167,9 +167,9 @@ def calls() -> FromClause:
 
 
 @cache
-def has_tail(entity: Entity, *, of_workspace: bool) -> Select[Any]:
-    """Return a row if there are events after `folded_seq`, of the workspace or of any."""
-    conditions = _in_tail(entity, of_workspace=of_workspace)
+def has_tail(entity: Entity) -> Select[Any]:
+    """Return a row if there are events after `folded_seq`, of any workspace."""
+    conditions = _in_tail(entity, of_workspace=False)
     return select(literal_column("1")).where(*conditions).limit(1)
 
 

@@ -90,11 +90,10 @@ class DuckDBStore(DuckDBWorkspaceReader):
         """
         self._clock = clock
         self._fold_rows = fold_rows
-        super().__init__(DuckDBEngine(path, memory_mb))
+        super().__init__(DuckDBEngine(path, memory_mb), WorkspaceStates(fold_rows))
         # Whether the last commit may have been stored although it failed.
         self._doubtful = False
         self._folded_seq = 0
-        self._states = WorkspaceStates(fold_rows)
         self._checkpoint_after = 0.0
         self._writer = Writer(self, clock)
         self._mirrors = HistoryMirrors(self._writer)
@@ -116,8 +115,8 @@ class DuckDBStore(DuckDBWorkspaceReader):
         """See EventWriter.commit."""
         if self._doubtful:
             self._settle()
-        outcomes = self._writer.commit(batches)
         self._states.note(batches)
+        outcomes = self._writer.commit(batches)
         self._tend()
         return outcomes
 

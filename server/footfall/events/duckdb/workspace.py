@@ -33,6 +33,7 @@ from footfall.analytics.metrics.questions import (
     UsageQuery,
 )
 from footfall.events import metric_statements
+from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.reader import DuckDBReader
 from footfall.events.duckdb.sql import (
     INCOMING,
@@ -67,26 +68,45 @@ _TABLES: Final = frozenset(entity.events.name for entity in ENTITIES)
 
 
 class WorkspaceStates:
-    """What the writer knows of the states: how many events are not in them yet."""
+    """What the writer knows of the states: which events are not in them yet.
+
+    Readers ask `has_tail` from their own threads. An event is noted before its commit is
+    acknowledged, and forgotten after the fold that holds it is committed, so that whoever is told
+    that there is no tail misses nothing in the states.
+    """
 
     def __init__(self, fold_rows: int) -> None:
         self._fold_rows = min(fold_rows, _FOLD_ROWS)
         self._folded_at = time.monotonic()
         #: Events that are not folded; those that had been stored before may be counted, too.
         self._pending = 0
+        #: The table and the workspace of each of them; replaced, never emptied.
+        self._tails: set[tuple[str, str]] = set()
 
     def load(self, connection: Connection) -> None:
         """Take over what the store holds, at start."""
         folded_seq = _folded_seq(connection)
         for entity in ENTITIES:
-            later = entity.events.c.seq > folded_seq
-            counted = select(func.count()).select_from(entity.events).where(later)
-            ((rows,),) = run(connection, counted).fetchall()
-            self._pending += rows
+            events = entity.events
+            counted = (
+                select(events.c.workspace_id, func.count())
+                .where(events.c.seq > folded_seq)
+                .group_by(events.c.workspace_id)
+            )
+            for workspace_id, rows in run(connection, counted).fetchall():
+                self._pending += rows
+                self._tails.add((events.name, workspace_id))
 
     def note(self, batches: Sequence[EventBatch]) -> None:
-        """Note what a commit was asked to store."""
-        self._pending += sum(len(batch) for batch in batches if batch.table.value in _TABLES)
+        """Note what a commit is asked to store, before it does."""
+        for batch in batches:
+            if batch.table.value in _TABLES:
+                self._pending += len(batch)
+                self._tails.add((batch.table.value, batch.tenant_id))
+
+    def has_tail(self, entity: Entity, workspace_id: str) -> bool:
+        """Whether the workspace may have events that are not folded."""
+        return (entity.events.name, workspace_id) in self._tails
 
     def due(self, *, idle: bool) -> bool:
         """Whether it is time to fold."""
@@ -104,14 +124,36 @@ class WorkspaceStates:
         """Note that a fold is committed."""
         self._folded_at = time.monotonic()
         self._pending = 0
+        self._tails = set()
 
 
 class DuckDBWorkspaceReader(DuckDBReader):
     """A WorkspaceHistory, too."""
 
+    def __init__(self, engine: DuckDBEngine, states: WorkspaceStates) -> None:
+        super().__init__(engine)
+        self._states = states
+
     async def tallies(self, query: TallyQuery, timeout_s: float) -> list[Tally]:
         """See WorkspaceHistory.tallies."""
-        return await self._engine.read(lambda connection: _tallies(connection, query), timeout_s)
+        return await self._engine.read(
+            lambda connection: self._tallies(connection, query), timeout_s
+        )
+
+    def _tallies(self, connection: Connection, query: TallyQuery) -> list[Tally]:
+        values = metric_statements.tally_values(query)
+        entity = metric_statements.ENTITIES.get(query.source)
+        if entity is not None and self._states.has_tail(entity, query.workspace_id):
+            rows = fetch_current(
+                connection,
+                entity,
+                lambda standing: metric_statements.tallies(query, standing),
+                values,
+            )
+        else:
+            # One statement is a snapshot by itself.
+            rows = fetch(connection, metric_statements.tallies(query, Standing.FOLDED), values)
+        return metric_statements.tallies_of(query, rows)
 
     async def usage(self, query: UsageQuery, timeout_s: float) -> list[Usage]:
         """See WorkspaceHistory.usage."""
@@ -129,32 +171,19 @@ class DuckDBWorkspaceReader(DuckDBReader):
         return await self._engine.read(lambda connection: _api_calls(connection, query), timeout_s)
 
 
-def _tallies(connection: Connection, query: TallyQuery) -> list[Tally]:
-    values = metric_statements.tally_values(query)
-    entity = metric_statements.ENTITIES.get(query.source)
-    if entity is None:
-        statement = metric_statements.tallies(query, Standing.EVENTS)
-        return metric_statements.tallies_of(query, fetch(connection, statement, values))
-    rows = fetch_current(
-        connection, entity, lambda standing: metric_statements.tallies(query, standing), values
-    )
-    return metric_statements.tallies_of(query, rows)
-
-
 def fetch_current(
     connection: Connection,
     entity: Entity,
     statement: Callable[[Standing], Select[Any]],
     values: Mapping[str, Any],
 ) -> list[Any]:
-    """Return the rows of a statement on a workspace's entities in their present state."""
+    """Return the rows of a statement on a workspace's entities in their present state, whether or
+    not there are events that are not folded.
+    """
     with snapshot(connection):
         values = {**values, "folded_seq": _folded_seq(connection)}
-        standing, late = Standing.FOLDED, None
-        if fetch(connection, has_tail(entity, of_workspace=True), values):
-            standing = Standing.TAIL
-            late = _arrow(connection, overtaken(entity, of_workspace=True), values)
-        return _run(connection, statement(standing), values, late).fetchall()
+        late = _arrow(connection, overtaken(entity, of_workspace=True), values)
+        return _run(connection, statement(Standing.TAIL), values, late).fetchall()
 
 
 def wrong_states(connection: Connection, rows_max: int) -> list[StateDifference]:
@@ -196,7 +225,7 @@ def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
 
 def _bring_up(connection: Connection, entity: Entity, values: Mapping[str, Any]) -> None:
     """Bring the states of all that has events after `folded_seq` up to date."""
-    if not fetch(connection, has_tail(entity, of_workspace=False), values):
+    if not fetch(connection, has_tail(entity), values):
         return
     late = _arrow(connection, overtaken(entity, of_workspace=False), values)
     delta = _run(connection, changed(entity), values, late).to_arrow_table()
