@@ -113,7 +113,7 @@ class RawEngine:
     async def api_calls(self, query: CallsQuery, timeout_s: float) -> Calls:  # noqa: ARG002
         search = statements.LogSearch(query)
         while search.wide:
-            search.narrow(self._fetch(statements.log_parts(), search.values))
+            search.narrow(search.parts(self._fetch(statements.log_parts(), search.values)))
         return statements.calls_of(search, self._fetch(statements.log_page(), search.values))
 
 

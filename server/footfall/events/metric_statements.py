@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -41,6 +41,7 @@ from footfall.analytics.metrics.questions import (
     Usage,
     UsageQuery,
 )
+from footfall.events import workspace_rollups
 from footfall.events import workspace_state as state
 from footfall.events.dialect import (
     exact_mean,
@@ -49,6 +50,7 @@ from footfall.events.dialect import (
     int_divide,
     shift_right,
 )
+from footfall.events.workspace_rollups import WorkspaceRollup
 from footfall.events.workspace_state import Entity, Standing
 
 Row = Sequence[Any]
@@ -67,6 +69,7 @@ _BUCKET: Final = "bucket"
 _SECTIONS: Final = ("size", "day", "time")
 _NOTHING: Final = literal_column("''", String)
 _ZERO: Final = literal_column("0", Integer)
+_ONE: Final = literal_column("1", Integer)
 
 _DAY_US: Final = 86_400_000_000
 #: A log's range is counted in at most two to the power of this many parts; parts with more calls
@@ -120,13 +123,21 @@ def tallies(query: TallyQuery, standing: Standing) -> Select[Any]:
     """Return the statement of a query: (group, bucket, measures …), buckets counted from the one
     that the range begins in.
     """
-    form = replace(query, workspace_id="", range_us=query.range_us and (0, 0))
-    return _tallies(form, standing)
+    return _tallies(_form(query), _rows(query.source, standing))
+
+
+def rolled_up_tallies(query: TallyQuery, rollup: WorkspaceRollup) -> Select[Any]:
+    """Return the same from a rollup that answers the query; takes its `values`, too."""
+    return _tallies(_form(query), workspace_rollups.rows(rollup))
+
+
+def _form(query: TallyQuery) -> TallyQuery:
+    """Return what a query's statement depends on."""
+    return replace(query, workspace_id="", range_us=query.range_us and (0, 0))
 
 
 @cache
-def _tallies(form: TallyQuery, standing: Standing) -> Select[Any]:
-    rows = _rows(form.source, standing)
+def _tallies(form: TallyQuery, rows: FromClause) -> Select[Any]:
     measures = [
         _measure(rows, measure).label(f"m{index}") for index, measure in enumerate(form.measures)
     ]
@@ -175,12 +186,18 @@ def _measured(measures: Iterable[Measure]) -> set[Field]:
 
 def _measure(rows: FromClause, measure: Measure) -> ColumnElement[Any]:
     if measure.field is None:
-        counted = None if measure.only is None else case((_equals(rows, *measure.only), 1))
-        return func.count() if counted is None else func.count(counted)
+        # A row of a rollup stands for several events.
+        events: ColumnElement[Any] = rows.c.get("events", _ONE)
+        if measure.only is not None:
+            events = case((_equals(rows, *measure.only), events))
+        if "events" in rows.c:
+            return func.coalesce(exact_sum(events), _ZERO)
+        return func.count() if measure.only is None else func.count(events)
+    if measure.function == "sum":
+        return workspace_rollups.total(rows, measure.field.value)
     column = rows.c[measure.field.value]
     of_column: Mapping[str, Callable[[], ColumnElement[Any]]] = {
         "distinct": lambda: func.count(distinct(case((column != "", column)))),
-        "sum": lambda: func.coalesce(exact_sum(column), 0),
         "mean": lambda: exact_mean(column),
         "max": lambda: func.max(column),
         "quantile": lambda: exact_quantile(column, measure.percent),
@@ -281,6 +298,30 @@ def _usage(
     return select(both.subquery("used"))
 
 
+@cache
+def rolled_up_usage(
+    group: Field | None, naming: Field | None, rollup: WorkspaceRollup
+) -> Select[Any]:
+    """Return what a Usage is made of, from a rollup that answers the query: a row more for each
+    model of which operations have no cost; takes the rollup's `values`.
+    """
+    rows = workspace_rollups.rows(rollup)
+    columns: dict[str, ColumnElement[Any]] = {
+        _KEY: _key(rows, group),
+        "of_provider": rows.c.unpriced_provider,
+        "of_model": rows.c.unpriced_model,
+        **{
+            name: workspace_rollups.total(rows, name)
+            for name in ("tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced")
+        },
+    }
+    statement = _usages(columns).group_by(
+        *(literal_column(name) for name in (_KEY, "of_provider", "of_model"))
+    )
+    flags = {Field.RUN_ID: rows.c.in_run, Field.CONVERSATION_ID: rows.c.in_conversation}
+    return statement if naming is None else statement.where(flags[naming] == _ONE)
+
+
 def _grouped(statement: Select[Any], group: Field | None) -> Select[Any]:
     """Return a statement by groups, or with its one row if there is anything to tell of."""
     # Grouping by a constant would take half as long again.
@@ -322,7 +363,7 @@ def _key(rows: FromClause, group: Field | None) -> ColumnElement[Any]:
 def usages_of(query: UsageQuery, rows: Iterable[Row]) -> list[Usage]:
     """Return the rows of a query's statement as values."""
     if query.unpriced != "no":
-        return [Usage(*row) for row in rows]
+        return list(map(Usage._make, rows))
     return [
         Usage(key, "", "", 0, 0, 0, tokens, 0, cost, cache_cost, unpriced, 0, 0, 0, 0, 0)
         for key, tokens, cost, cache_cost, unpriced in rows
@@ -353,6 +394,14 @@ def _section(
 # The log of API calls.
 
 
+class LogPart(NamedTuple):
+    """How many calls there are in a part of a range, both ends included."""
+
+    start_us: int
+    end_us: int
+    calls: int
+
+
 class LogSearch:
     """Finds the time in which a page of the log lies, so that only the calls there are sorted and
     every page costs the same.
@@ -381,17 +430,25 @@ class LogSearch:
         """Whether the page has a call."""
         return self.total is not None and self.values["skipped"] < self.total
 
-    def narrow(self, parts: Iterable[Row]) -> None:
-        """Take the rows of `log_parts`, and look for the page in fewer of its parts."""
+    def parts(self, rows: Iterable[Row]) -> list[LogPart]:
+        """Return the rows of `log_parts` as parts of the range."""
+        start_us, bits = self.values["start_us"], self.values["part_bits"]
+        return [
+            LogPart(start_us + (part << bits), start_us + ((part + 1) << bits) - 1, calls)
+            for part, calls in rows
+        ]
+
+    def narrow(self, parts: Iterable[LogPart]) -> None:
+        """Look for the page in fewer of the parts, which hold all calls of the range."""
         values = self.values
-        counted = sorted(((int(part), int(calls)) for part, calls in parts), reverse=True)
+        newest_first = sorted(parts, reverse=True)
         if self.total is None:
-            self.total = sum(calls for _, calls in counted)
+            self.total = sum(part.calls for part in newest_first)
         skipped, last = values["skipped"], values["skipped"] + values["rows_max"]
         before = reached = 0
-        within: list[int] = []
-        for part, calls in counted:
-            reached += calls
+        within: list[LogPart] = []
+        for part in newest_first:
+            reached += part.calls
             if reached <= skipped:
                 before = reached
                 continue
@@ -401,10 +458,9 @@ class LogSearch:
         if not within:
             self.wide = False
             return
-        start_us, bits = values["start_us"], values["part_bits"]
-        newest_us = start_us + ((within[0] + 1) << bits) - 1
-        values["end_us"] = min(newest_us, values["end_us"])
-        values["start_us"] = start_us + (within[-1] << bits)
+        bits = values["part_bits"]
+        values["end_us"] = min(within[0].end_us, values["end_us"])
+        values["start_us"] = max(within[-1].start_us, values["start_us"])
         values["part_bits"] = _part_bits(values["start_us"], values["end_us"])
         values["skipped"] = skipped - before
         self.wide = reached - before > _LOG_SORTED and values["part_bits"] < bits

@@ -76,12 +76,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class StateDifference:
-    """A folded state of a workspace that is not what its events say, or stands for none."""
+    """A folded state or sum of a workspace that is not what its events say, or stands for none."""
 
-    #: The table of the states.
+    #: The table of the states or sums.
     states: str
     workspace_id: str
-    #: The id of the run, document or trigger.
+    #: The id of the run, document or trigger; which sum it is.
     id: str
 
 

@@ -3,6 +3,7 @@
 Events of runs, documents and triggers update each other, so what counts is their state; all other
 events count as they are. How a state follows from events is in `workspace_state.py`, which also
 has the rows to ask of a workspace: the same columns on every engine, whatever is folded there.
+What events that count as they are add up to is in `workspace_rollups.py`.
 Texts are "" where nothing is known, times are microseconds since the epoch, UTC.
 """
 
@@ -182,6 +183,58 @@ triggers = Table(
     Column("enabled", SmallInteger),
     # When it counts: its first event.
     Column("ts_us", BigInteger),
+)
+
+#: What operations add up to by UTC day; a row each for the values of several fields, each of which
+#: has all operations once.
+operation_days = Table(
+    "operation_days",
+    metadata,
+    Column("workspace_id", String),
+    Column("start_us", BigInteger),
+    # tool, model, workflow_name, node or user_id.
+    Column("field", String),
+    Column("value", String),
+    # Whether the operations name a run, and a conversation: 0 or 1.
+    Column("in_run", SmallInteger),
+    Column("in_conversation", SmallInteger),
+    # Of operations without a cost, "" for all others.
+    Column("unpriced_provider", String),
+    Column("unpriced_model", String),
+    Column("events", BigInteger),
+    # Input and output. Two columns a sum that may be too wide for one: those of the values'
+    # high bits and of their low ones. DuckDB reads 128 bits wide columns ten times as slowly.
+    Column("tokens_high", BigInteger),
+    Column("tokens_low", BigInteger),
+    # Operations with a cost that are not cached responses.
+    Column("priced", BigInteger),
+    # In picodollars.
+    Column("cost_pd_high", BigInteger),
+    Column("cost_pd_low", BigInteger),
+    Column("cache_cost_pd_high", BigInteger),
+    Column("cache_cost_pd_low", BigInteger),
+    # Operations without a cost.
+    Column("unpriced", BigInteger),
+)
+
+#: How many messages there are by hour and role.
+message_hours = Table(
+    "message_hours",
+    metadata,
+    Column("workspace_id", String),
+    Column("start_us", BigInteger),
+    Column("role", String),
+    Column("events", BigInteger),
+)
+
+#: How many API calls there are by hour and endpoint.
+api_call_hours = Table(
+    "api_call_hours",
+    metadata,
+    Column("workspace_id", String),
+    Column("start_us", BigInteger),
+    Column("endpoint", String),
+    Column("events", BigInteger),
 )
 
 WORKSPACE_TABLES: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class Source(StrEnum):
@@ -85,8 +85,7 @@ class TallyQuery:
     bucket_us: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """The measures of one group or bucket, in the order of the query's."""
 
     #: The group's value, "" for rows without one, and for queries that do not group.
@@ -127,8 +126,7 @@ class UsageQuery:
     splits: PriceSplits = PriceSplits()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What some operations used and cost.
 
     An operation's cost is the client's, or the price list's when it came in; that of a cached

@@ -52,7 +52,7 @@ class ClickHouseWorkspaceReader(ClickHouseReader):
         search = LogSearch(query)
         while search.wide:
             parts = metric_statements.log_parts().params(search.values)
-            search.narrow(await self._read(parts, list, end_s - time.monotonic()))
+            search.narrow(await self._read(parts, search.parts, end_s - time.monotonic()))
         page: list[Any] = []
         if search.found:
             statement = metric_statements.log_page().params(search.values)

@@ -16,14 +16,11 @@ from typing import Final
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 from sqlalchemy import (
     Table,
-    and_,
     column,
     delete,
-    exists,
     func,
     insert,
     literal_column,
@@ -37,6 +34,7 @@ from footfall.errors import FootfallError, UnavailableError
 from footfall.events import statements
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.duckdb.engine import DuckDBEngine
+from footfall.events.duckdb.folding import add_up
 from footfall.events.duckdb.mirror import HistoryMirrors
 from footfall.events.duckdb.reader import read_history
 from footfall.events.duckdb.sql import (
@@ -52,10 +50,10 @@ from footfall.events.duckdb.sql import (
     run,
 )
 from footfall.events.duckdb.verifying import read_differences
-from footfall.events.duckdb.workspace import DuckDBWorkspaceReader, WorkspaceStates
+from footfall.events.duckdb.workspace import DuckDBWorkspaceReader, WorkspaceFolds
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
-from footfall.events.rollups import ROLLUPS, SUMS, Rollup
+from footfall.events.rollups import ROLLUPS, SUMS
 from footfall.events.tables import TABLES, TENANT_COLUMN, pages, web_events
 from footfall.events.verify import AnyDifference
 from footfall.events.visits import Span, StoredView
@@ -90,7 +88,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         """
         self._clock = clock
         self._fold_rows = fold_rows
-        super().__init__(DuckDBEngine(path, memory_mb), WorkspaceStates(fold_rows))
+        super().__init__(DuckDBEngine(path, memory_mb), WorkspaceFolds(fold_rows))
         # Whether the last commit may have been stored although it failed.
         self._doubtful = False
         self._folded_seq = 0
@@ -115,7 +113,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         """See EventWriter.commit."""
         if self._doubtful:
             self._settle()
-        self._states.note(batches)
+        self._folds.note(batches)
         outcomes = self._writer.commit(batches)
         self._tend()
         return outcomes
@@ -276,7 +274,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         try:
             if self._writer.last_seq - self._folded_seq >= self._fold_rows:
                 self.fold()
-            if self._states.due(idle=idle):
+            if self._folds.due(idle=idle):
                 self.fold_states()
             worthwhile = _IDLE_CHECKPOINT_BYTES if idle else _CHECKPOINT_BYTES
             if (
@@ -298,8 +296,11 @@ class DuckDBStore(DuckDBWorkspaceReader):
             try:
                 # The file's word, not ours: a fold that seemed to fail at its end may be in it.
                 after_seq = folded_seq(connection)
+                seq = web_events.c.seq
                 for rollup in ROLLUPS:
-                    _add_up(connection, rollup, after_seq, through_seq)
+                    rows = rollup.counts(seq > after_seq, seq <= through_seq)
+                    target, keys = rollup.table, tuple(rollup.keys)
+                    add_up(connection, target, keys, SUMS, rollup.time_key, rows)
                 run(connection, update(folded).values(through_seq=through_seq))
                 connection.execute("COMMIT")
             except BaseException:
@@ -313,12 +314,12 @@ class DuckDBStore(DuckDBWorkspaceReader):
         with self._engine.cursor() as connection:
             connection.execute("BEGIN")
             try:
-                self._states.fold(connection, through_seq)
+                self._folds.fold(connection, through_seq)
                 connection.execute("COMMIT")
             except BaseException:
                 _rollback(connection)
                 raise
-        self._states.folded()
+        self._folds.folded()
 
     # At start.
 
@@ -340,7 +341,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
     def _load(self, connection: Connection) -> None:
         now_us = self._clock()
         self._folded_seq = folded_seq(connection)
-        self._states.load(connection)
+        self._folds.load(connection)
         keys: list[tuple[Keys, Int64s]] = []
         for target in TABLES.values():
             found = run(connection, statements.keys_since(target, now_us - WINDOW_US))
@@ -381,28 +382,3 @@ def _replace_pages(connection: Connection, rows: pa.Table) -> None:
     known = pages.c.page_id.in_(select(incoming.c.page_id))
     run(connection, delete(pages).where(known), rows)
     _append(connection, pages, rows)
-
-
-def _add_up(connection: Connection, rollup: Rollup, after_seq: int, through_seq: int) -> None:
-    """Add the counts of a range of rows to a rollup."""
-    seq = web_events.c.seq
-    counts = rollup.counts(seq > after_seq, seq <= through_seq)
-    delta = run(connection, counts).to_arrow_table()
-    if not len(delta):
-        return
-    target = rollup.table
-    incoming = table(INCOMING, *(column(name) for name in delta.column_names))
-    # The range is implied by the join; stated, it lets whole blocks be skipped, so that a fold
-    # takes as long however old the history is.
-    times = pc.min_max(delta[rollup.time_key])
-    same = and_(
-        target.c[rollup.time_key].between(times["min"].as_py(), times["max"].as_py()),
-        *(target.c[name] == incoming.c[name] for name in rollup.keys),
-    )
-    grown = {name: target.c[name] + incoming.c[name] for name in SUMS}
-    run(connection, update(target).values(grown).where(same), delta)
-    by_key = [incoming.c[name] for name in rollup.keys]
-    new = select(incoming).where(~exists().where(same)).order_by(*by_key)
-    rows = insert(target).from_select(delta.column_names, new)
-    # On one thread; see `_append_sql`.
-    run(connection, rows.returning(literal_column("1")), delta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     select,
     table,
     union_all,
@@ -27,13 +29,16 @@ from sqlalchemy import (
 from footfall.analytics.metrics.questions import (
     Calls,
     CallsQuery,
+    Measure,
+    Source,
     Tally,
     TallyQuery,
     Usage,
     UsageQuery,
 )
-from footfall.events import metric_statements
+from footfall.events import metric_statements, workspace_rollups
 from footfall.events.duckdb.engine import DuckDBEngine
+from footfall.events.duckdb.folding import add_up
 from footfall.events.duckdb.reader import DuckDBReader
 from footfall.events.duckdb.sql import (
     INCOMING,
@@ -43,8 +48,9 @@ from footfall.events.duckdb.sql import (
     snapshot,
     template_of,
 )
-from footfall.events.metric_statements import LogSearch
+from footfall.events.metric_statements import LogPart, LogSearch
 from footfall.events.verify import StateDifference
+from footfall.events.workspace_rollups import HOUR_US, ROLLUPS, WorkspaceRollup
 from footfall.events.workspace_state import (
     ENTITIES,
     Entity,
@@ -64,11 +70,15 @@ _FOLD_S: Final = 2.0
 _folded: Final = table("workspace_folded", column("through_seq", BigInteger))
 _FOLDED_SEQ: Final = select(_folded.c.through_seq)
 _ROWS: Final = bindparam("rows_max", None, Integer)
-_TABLES: Final = frozenset(entity.events.name for entity in ENTITIES)
+_rolled_up: Final = table("workspace_rolled_up", column("through_seq", BigInteger))
+_ROLLED_UP_SEQ: Final = select(_rolled_up.c.through_seq)
+#: The tables of events that update states, and of those that rollups sum up.
+_OF_STATES: Final = {entity.events.name: entity.events for entity in ENTITIES}
+_OF_ROLLUPS: Final = {rollup.events.name: rollup.events for rollup in ROLLUPS}
 
 
-class WorkspaceStates:
-    """What the writer knows of the states: which events are not in them yet.
+class WorkspaceFolds:
+    """What the writer knows of the states and rollups: which events are not in them yet.
 
     Readers ask `has_tail` from their own threads. An event is noted before its commit is
     acknowledged, and forgotten after the fold that holds it is committed, so that whoever is told
@@ -76,63 +86,77 @@ class WorkspaceStates:
     """
 
     def __init__(self, fold_rows: int) -> None:
-        self._fold_rows = min(fold_rows, _FOLD_ROWS)
+        self._fold_rows = fold_rows
         self._folded_at = time.monotonic()
         #: Events that are not folded; those that had been stored before may be counted, too.
-        self._pending = 0
-        #: The table and the workspace of each of them; replaced, never emptied.
+        self._for_states = self._for_rollups = 0
+        #: The table and the workspace of each of those for states; replaced, never emptied.
         self._tails: set[tuple[str, str]] = set()
 
     def load(self, connection: Connection) -> None:
         """Take over what the store holds, at start."""
-        folded_seq = _folded_seq(connection)
-        for entity in ENTITIES:
-            events = entity.events
-            counted = (
-                select(events.c.workspace_id, func.count())
-                .where(events.c.seq > folded_seq)
-                .group_by(events.c.workspace_id)
-            )
-            for workspace_id, rows in run(connection, counted).fetchall():
-                self._pending += rows
-                self._tails.add((events.name, workspace_id))
+        for tables, seq in (
+            (_OF_STATES, _folded_seq(connection)),
+            (_OF_ROLLUPS, _rolled_up_seq(connection)),
+        ):
+            for name, events in tables.items():
+                counted = (
+                    select(events.c.workspace_id, func.count())
+                    .where(events.c.seq > seq)
+                    .group_by(events.c.workspace_id)
+                )
+                for workspace_id, rows in run(connection, counted).fetchall():
+                    self._note(name, workspace_id, rows)
 
     def note(self, batches: Sequence[EventBatch]) -> None:
         """Note what a commit is asked to store, before it does."""
         for batch in batches:
-            if batch.table.value in _TABLES:
-                self._pending += len(batch)
-                self._tails.add((batch.table.value, batch.tenant_id))
+            self._note(batch.table.value, batch.tenant_id, len(batch))
+
+    def _note(self, name: str, workspace_id: str, rows: int) -> None:
+        if name in _OF_STATES:
+            self._for_states += rows
+            self._tails.add((name, workspace_id))
+        elif name in _OF_ROLLUPS:
+            self._for_rollups += rows
 
     def has_tail(self, entity: Entity, workspace_id: str) -> bool:
-        """Whether the workspace may have events that are not folded."""
+        """Whether the workspace may have events that are not in its states."""
         return (entity.events.name, workspace_id) in self._tails
 
     def due(self, *, idle: bool) -> bool:
         """Whether it is time to fold."""
         late = time.monotonic() - self._folded_at >= _FOLD_S
-        return self._pending >= self._fold_rows or (self._pending > 0 and (late or idle))
+        return (
+            self._for_states >= min(self._fold_rows, _FOLD_ROWS)
+            or self._for_rollups >= self._fold_rows
+            or (self._for_states + self._for_rollups > 0 and (late or idle))
+        )
 
     def fold(self, connection: Connection, through_seq: int) -> None:
-        """Bring the states up to an event, in the transaction that is open."""
+        """Bring states and rollups up to an event, in the transaction that is open."""
         values = {"folded_seq": _folded_seq(connection)}
         for entity in ENTITIES:
             _bring_up(connection, entity, values)
         run(connection, update(_folded).values(through_seq=through_seq))
+        after_seq = _rolled_up_seq(connection)
+        for rollups in workspace_rollups.TABLES.values():
+            _roll_up(connection, rollups, after_seq, through_seq)
+        run(connection, update(_rolled_up).values(through_seq=through_seq))
 
     def folded(self) -> None:
         """Note that a fold is committed."""
         self._folded_at = time.monotonic()
-        self._pending = 0
+        self._for_states = self._for_rollups = 0
         self._tails = set()
 
 
 class DuckDBWorkspaceReader(DuckDBReader):
     """A WorkspaceHistory, too."""
 
-    def __init__(self, engine: DuckDBEngine, states: WorkspaceStates) -> None:
+    def __init__(self, engine: DuckDBEngine, folds: WorkspaceFolds) -> None:
         super().__init__(engine)
-        self._states = states
+        self._folds = folds
 
     async def tallies(self, query: TallyQuery, timeout_s: float) -> list[Tally]:
         """See WorkspaceHistory.tallies."""
@@ -143,13 +167,16 @@ class DuckDBWorkspaceReader(DuckDBReader):
     def _tallies(self, connection: Connection, query: TallyQuery) -> list[Tally]:
         values = metric_statements.tally_values(query)
         entity = metric_statements.ENTITIES.get(query.source)
-        if entity is not None and self._states.has_tail(entity, query.workspace_id):
+        if entity is not None and self._folds.has_tail(entity, query.workspace_id):
             rows = fetch_current(
                 connection,
                 entity,
                 lambda standing: metric_statements.tallies(query, standing),
                 values,
             )
+        elif (rollup := workspace_rollups.for_tallies(query)) is not None:
+            with snapshot(connection):
+                rows = _rolled_up_tallies(connection, query, rollup)
         else:
             # One statement is a snapshot by itself.
             rows = fetch(connection, metric_statements.tallies(query, Standing.FOLDED), values)
@@ -157,18 +184,44 @@ class DuckDBWorkspaceReader(DuckDBReader):
 
     async def usage(self, query: UsageQuery, timeout_s: float) -> list[Usage]:
         """See WorkspaceHistory.usage."""
-        statement = metric_statements.usage(query)
-        values = metric_statements.usage_values(query)
-        return await self._engine.read(
-            lambda connection: metric_statements.usages_of(
-                query, fetch(connection, statement, values)
-            ),
-            timeout_s,
-        )
+        return await self._engine.read(lambda connection: _usage(connection, query), timeout_s)
 
     async def api_calls(self, query: CallsQuery, timeout_s: float) -> Calls:
         """See WorkspaceHistory.api_calls."""
         return await self._engine.read(lambda connection: _api_calls(connection, query), timeout_s)
+
+
+def _usage(connection: Connection, query: UsageQuery) -> list[Usage]:
+    values = metric_statements.usage_values(query)
+    rollup = workspace_rollups.for_usage(query)
+    if rollup is None:
+        rows = fetch(connection, metric_statements.usage(query), values)
+        return metric_statements.usages_of(query, rows)
+    statement = metric_statements.rolled_up_usage(query.group, query.naming, rollup)
+    with snapshot(connection):
+        rows = _fetch_rolled_up(connection, statement, values, rollup, query.range_us)
+    return list(map(Usage._make, rows))
+
+
+def _rolled_up_tallies(
+    connection: Connection, query: TallyQuery, rollup: WorkspaceRollup
+) -> list[Any]:
+    statement = metric_statements.rolled_up_tallies(query, rollup)
+    values = metric_statements.tally_values(query)
+    return _fetch_rolled_up(connection, statement, values, rollup, query.range_us or (0, 0))
+
+
+def _fetch_rolled_up(
+    connection: Connection,
+    statement: Select[Any],
+    values: Mapping[str, Any],
+    rollup: WorkspaceRollup,
+    range_us: tuple[int, int],
+) -> list[Any]:
+    """Return the rows of a statement on a rollup and what is not in it, in the open snapshot."""
+    seq = {"rolled_up_seq": _rolled_up_seq(connection)}
+    ends = workspace_rollups.values(rollup, range_us)
+    return fetch(connection, statement, {**values, **ends, **seq})
 
 
 def fetch_current(
@@ -187,40 +240,100 @@ def fetch_current(
 
 
 def wrong_states(connection: Connection, rows_max: int) -> list[StateDifference]:
-    """Return the first folded states that are not what their events say, at most `rows_max`.
+    """Return the first folded states and sums that are not what their events say, at most
+    `rows_max`.
 
-    Reads all events of runs, documents and triggers, in the snapshot that is open.
+    Reads all workspace events, in the snapshot that is open.
     """
     found: list[StateDifference] = []
     values: dict[str, Any] = {"folded_seq": _folded_seq(connection)}
     for entity in ENTITIES:
         values["rows_max"] = rows_max - len(found)
-        rows = fetch(connection, _differing(entity), values)
+        rows = fetch(connection, _differing_states(entity), values)
         found += [StateDifference(entity.states.name, *row) for row in rows]
+    through_seq = _rolled_up_seq(connection)
+    for name, rollups in workspace_rollups.TABLES.items():
+        asked = _differing_sums(rollups, through_seq).limit(rows_max - len(found))
+        found += [
+            StateDifference(name, workspace_id, f"the sum from {_at(start_us)} for {_told(keys)}")
+            for workspace_id, start_us, *keys in run(connection, asked).fetchall()
+        ]
     return found
 
 
+def _told(keys: Sequence[object]) -> str:
+    return ", ".join(map(str, keys))
+
+
+def _at(us: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us):%Y-%m-%dT%H:%MZ}"
+
+
 @cache
-def _differing(entity: Entity) -> Select[Any]:
+def _differing_states(entity: Entity) -> Select[Any]:
     """Return (workspace, id) of states that are stored but not made of events, or the reverse."""
-    stored, anew = select(entity.states), made(entity)
+    names = ("workspace_id", entity.id)
+    return _differing(select(entity.states), made(entity), names).limit(_ROWS)
+
+
+def _differing_sums(rollups: Sequence[WorkspaceRollup], through_seq: int) -> Select[Any]:
+    """Return (workspace, start, keys …) of sums that are not those of the events."""
+    one = rollups[0]
+    names = (*one.key_names, *one.sums)
+    folded = (rollup.folded(rollup.events.c.seq <= through_seq) for rollup in rollups)
+    anew = union_all(*folded).subquery("folded")
+    stored = select(*(one.table.c[name] for name in names))
+    return _differing(stored, select(*(anew.c[name] for name in names)), one.key_names)
+
+
+def _differing(stored: Select[Any], anew: Select[Any], names: Sequence[str]) -> Select[Any]:
+    """Return some columns of the rows that only one of two statements has, in their order."""
     either = union_all(
         select(except_(stored, anew).subquery("stored")),
         select(except_(anew, stored).subquery("anew")),
     ).subquery("either")
-    names = (either.c.workspace_id, either.c[entity.id])
-    return select(*names).distinct().order_by(*names).limit(_ROWS)
+    columns = [either.c[name] for name in names]
+    return select(*columns).distinct().order_by(*columns)
 
 
 def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
     search = LogSearch(query)
+    by_hour = TallyQuery(
+        query.workspace_id,
+        Source.API_CALLS,
+        (Measure(),),
+        range_us=query.range_us,
+        bucket_us=HOUR_US,
+    )
     with snapshot(connection):
+        hours = metric_statements.tallies_of(
+            by_hour, _rolled_up_tallies(connection, by_hour, workspace_rollups.API_CALLS)
+        )
+        search.narrow(
+            LogPart(hour.bucket_us, hour.bucket_us + HOUR_US - 1, int(hour.values[0] or 0))
+            for hour in hours
+        )
         while search.wide:
-            search.narrow(fetch(connection, metric_statements.log_parts(), search.values))
+            search.narrow(
+                search.parts(fetch(connection, metric_statements.log_parts(), search.values))
+            )
         page: list[Any] = []
         if search.found:
             page = fetch(connection, metric_statements.log_page(), search.values)
     return metric_statements.calls_of(search, page)
+
+
+def _roll_up(
+    connection: Connection, rollups: Sequence[WorkspaceRollup], after_seq: int, through_seq: int
+) -> None:
+    """Add the events of a range to the rollups that share a table."""
+    one = rollups[0]
+    seq = one.events.c.seq
+    between = (seq > after_seq, seq <= through_seq)
+    if not run(connection, select(literal_column("1")).where(*between).limit(1)).fetchall():
+        return
+    rows = select(union_all(*(rollup.folded(*between) for rollup in rollups)).subquery("delta"))
+    add_up(connection, one.table, one.key_names, tuple(one.sums), "start_us", rows)
 
 
 def _bring_up(connection: Connection, entity: Entity, values: Mapping[str, Any]) -> None:
@@ -256,4 +369,9 @@ def _run(
 
 def _folded_seq(connection: Connection) -> int:
     ((seq,),) = fetch(connection, _FOLDED_SEQ, {})
+    return int(seq)
+
+
+def _rolled_up_seq(connection: Connection) -> int:
+    ((seq,),) = fetch(connection, _ROLLED_UP_SEQ, {})
     return int(seq)
