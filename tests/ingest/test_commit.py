@@ -11,7 +11,7 @@ import pytest
 
 from footfall.errors import FootfallError, InvalidInputError, OverloadedError, UnavailableError
 from footfall.ingest.commit import GroupCommitter
-from footfall.ingest.model import CommitOutcome, EventBatch, EventTable
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Removal
 from tests.ingest.values import MemoryWriter, small_batch
 
 
@@ -256,6 +256,44 @@ async def test_rest_comes_once_when_nothing_waits(writer: MemoryWriter) -> None:
     await committer.commit(small_batch("b"))
     await committer.drain()
     assert len(writer.threads) == 1, "commits and rests are the writer thread's"
+
+
+async def test_rest_comes_again_when_it_asks_for_it(writer: MemoryWriter) -> None:
+    writer.rest_again_s = [0.01, 0.01]
+    committer = GroupCommitter(writer)
+    committer.start()
+    await until(lambda: writer.rests == [0, 0, 0])
+    await asyncio.sleep(0.3)
+    assert writer.rests == [0, 0, 0]
+    await committer.drain()
+
+
+async def test_a_removal_has_its_place_among_the_commits(writer: MemoryWriter) -> None:
+    committer = GroupCommitter(writer)
+    committer.start()
+    writer.may_commit.clear()
+    held = asyncio.create_task(committer.commit(small_batch("held")))
+    await asyncio.to_thread(writer.entered.wait, 30)
+    before = asyncio.create_task(committer.commit(small_batch("before", 2)))
+    await asyncio.sleep(0)
+    removing = asyncio.create_task(committer.remove(Removal("tenant")))
+    await asyncio.sleep(0)
+    after = asyncio.create_task(committer.commit(small_batch("after", 4)))
+    await asyncio.sleep(0)
+    writer.may_commit.set()
+    assert await removing == 3
+    await asyncio.gather(held, before, after)
+    assert [url for batch in writer.stored for url in batch.columns["url"]] == [
+        f"after-{row}" for row in range(4)
+    ]
+    assert await committer.remove(Removal("tenant")) == 4
+    with pytest.raises(UnavailableError):
+        await committer.remove(Removal("tenant", visitor_id="fail"))
+    assert len(writer.threads) == 1
+    assert committer.stats.queued_events == committer.stats.queued_requests == 0
+    await committer.drain()
+    with pytest.raises(UnavailableError):
+        await committer.remove(Removal("tenant"))
 
 
 async def test_rest_that_fails_does_no_harm(writer: MemoryWriter) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from footfall.accounts.model import Plan, Site
 from footfall.errors import UnavailableError
 from footfall.ingest.enrich.visitors import DaySalts
-from footfall.ingest.model import CommitOutcome, EventBatch, EventTable
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Removal
 
 NOW_S = 1_700_000_000
 NOW_US = NOW_S * 1_000_000
@@ -96,10 +96,25 @@ class MemoryWriter:
         self.may_commit.set()
         #: How many commits there had been each time that there was rest.
         self.rests: list[int] = []
+        #: What the next rests ask for, the last one first.
+        self.rest_again_s: list[float] = []
 
-    def rest(self) -> None:
+    def rest(self) -> float | None:
         self.threads.add(threading.get_ident())
         self.rests.append(len(self.commits))
+        return self.rest_again_s.pop() if self.rest_again_s else None
+
+    def remove(self, removal: Removal) -> int:
+        """Take the tenant's rows out; a visitor whose name is `fail` makes it fail."""
+        self.threads.add(threading.get_ident())
+        if removal.visitor_id == "fail":
+            raise UnavailableError("No store.")
+        gone = [batch for batch in self.stored if batch.tenant_id == removal.site_id]
+        self.stored = [batch for batch in self.stored if batch not in gone]
+        return sum(map(len, gone))
+
+    def scrub(self) -> None:
+        """Do nothing: memory has no files."""
 
     def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
         self.threads.add(threading.get_ident())

@@ -130,11 +130,13 @@ def append(rows: pa.Table, more: pa.Table) -> pa.Table:
     return pa.concat_tables([rows.cast(more.schema), more])
 
 
-_CORRECTED: Final = {"visits": -1, "kind": 0, "excluded": 0, "key_hi": 0, "key_lo": 0}
+_CORRECTED: Final = {"kind": 0, "excluded": 0, "key_hi": 0, "key_lo": 0}
 
 
-def corrections_arrow(corrections: Sequence[StoredView], first_seq: int, now_us: int) -> pa.Table:
-    """Return rows that take visits back from stored page views."""
+def corrections_arrow(
+    corrections: Sequence[StoredView], first_seq: int, now_us: int, *, visits: int = -1
+) -> pa.Table:
+    """Return rows that take visits back from stored page views, or give them some."""
     taken: dict[str, list[Any]] = {
         "site_id": [view.site_id for view in corrections],
         "visitor_id": [view.visitor_id for view in corrections],
@@ -143,6 +145,7 @@ def corrections_arrow(corrections: Sequence[StoredView], first_seq: int, now_us:
         "page_id": [view.page_id for view in corrections],
         "seq": list(range(first_seq, first_seq + len(corrections))),
         "received_us": [now_us] * len(corrections),
+        "visits": [visits] * len(corrections),
     }
     arrays = []
     table = TABLES[EventTable.WEB_EVENTS]

@@ -28,7 +28,14 @@ from footfall.analytics.model import (
     TimeseriesQuery,
 )
 from footfall.events.dialect import exact_mean, exact_quantile, exact_sum, int_divide
-from footfall.events.tables import TABLES, api_requests, batch_columns, pages, web_events
+from footfall.events.tables import (
+    TABLES,
+    api_requests,
+    batch_columns,
+    pages,
+    removals,
+    web_events,
+)
 from footfall.events.visits import StoredView
 from footfall.ingest.model import WebEventKind
 
@@ -294,11 +301,9 @@ PAGE_COLUMNS: Final = tuple(
 
 
 def last_seq() -> Select[Any]:
-    """Return the highest sequence number; 0 for an empty store."""
-    highest = [
-        func.coalesce(select(func.max(table.c.seq)).scalar_subquery(), 0)
-        for table in TABLES.values()
-    ]
+    """Return the highest sequence number that was ever used; 0 for an empty store."""
+    columns = [*(table.c.seq for table in TABLES.values()), removals.c.last_seq]
+    highest = [func.coalesce(select(func.max(column)).scalar_subquery(), 0) for column in columns]
     return select(func.greatest(*highest))
 
 

@@ -113,6 +113,14 @@ pageday = Table(
     Column("engaged_us", BigInteger),
 )
 
+#: When events were removed, and the last sequence number that had been used by then.
+removals = Table(
+    "removals",
+    metadata,
+    Column("last_seq", BigInteger),
+    Column("removed_us", BigInteger),
+)
+
 #: The column that names the tenant, by table.
 TENANT_COLUMN: Final = {
     EventTable.API_REQUESTS: "application_id",
@@ -143,7 +151,7 @@ STORE_COLUMNS: Final = frozenset(
     }
 )
 
-#: The kind of a row that takes a visit back; see `visits.py`.
+#: The kind of a row that takes a visit back or gives one; see `visits.py`.
 CORRECTION_KIND: Final = 0
 
 SLOT_US: Final = 15 * 60 * 1_000_000

@@ -10,12 +10,14 @@ stored neighbours; the neighbour after it may then stop being a start, which bec
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from footfall.ingest.model import Midnight, Removal
 
 GAP_US: Final = 30 * 60 * 1_000_000
 
@@ -115,6 +117,17 @@ class VisitMirror:
         self._latest.update(verdict.latest)
         self._trim()
 
+    def forget(self, removal: Removal) -> None:
+        """Take note that events have been removed."""
+        if removal.visitor_id is not None:
+            self._latest.pop((removal.site_id, removal.visitor_id), None)
+            return
+        for visitor in [visitor for visitor in self._latest if visitor[0] == removal.site_id]:
+            _, last_us = self._latest.pop(visitor)
+            if removal.before is not None and last_us >= removal.before.ts_us:
+                # Where the visit began may be gone; at its last view is right, too.
+                self._latest[visitor] = (last_us, last_us)
+
     def _judge_late(
         self,
         late: set[Visitor],
@@ -173,6 +186,24 @@ class VisitMirror:
             for visitor, last in self._latest.items()
             if last[1] >= self._complete_from_us
         }
+
+
+def beginnings_without(before: Midnight, views: Iterable[StoredView]) -> list[StoredView]:
+    """Return which of a site's page views around a midnight begin visits if those before it have
+    never been, and do not so far.
+    """
+    last_us: dict[str, int] = {}
+    first: dict[str, StoredView] = {}
+    for view in sorted(views, key=_time):
+        if view.local_day < before.local_day:
+            last_us[view.visitor_id] = view.ts_us
+        else:
+            first.setdefault(view.visitor_id, view)
+    return [
+        view
+        for visitor_id, view in first.items()
+        if visitor_id in last_us and view.ts_us - last_us[visitor_id] < GAP_US
+    ]
 
 
 def _time(view: StoredView) -> tuple[int, int]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from footfall.errors import NotFoundError
 from footfall.events.batches import (
     TableRows,
     append,
@@ -25,14 +26,23 @@ from footfall.events.batches import (
 )
 from footfall.events.dedup import WINDOW_US, Bools, Claim, DedupIndex, DedupTable, Int64s, Keys
 from footfall.events.ports import Clock
+from footfall.events.removals import RemovalSet
 from footfall.events.versions import HistoryVersions
-from footfall.events.visits import Span, StoredView, Verdict, VisitMirror
+from footfall.events.visits import (
+    GAP_US,
+    Span,
+    StoredView,
+    Verdict,
+    VisitMirror,
+    beginnings_without,
+)
 from footfall.ingest.model import (
     CommitOutcome,
     EventBatch,
     EventTable,
     Exclusion,
     Page,
+    Removal,
     WebEventKind,
 )
 
@@ -82,6 +92,12 @@ class WriterEngine(Protocol):
     def write(self, rows: WriteSet) -> None:
         """Store everything durably, or raise and store nothing."""
 
+    def site_views(self, site_id: str, low_us: int, high_us: int) -> list[StoredView]:
+        """Return a site's counted page views of a time, both ends inclusive."""
+
+    def erase(self, rows: RemovalSet) -> int:
+        """Remove events durably, and return how many there were; see EventWriter.remove."""
+
 
 class Writer:
     """An EventWriter on an engine; called from one thread at a time."""
@@ -92,6 +108,8 @@ class Writer:
         self._index = index or DedupTable()
         self._mirror = VisitMirror()
         self._pages: dict[int, Page] = {}
+        #: Sites that were removed: what is still on its way to them must not come back.
+        self._removed_sites: set[str] = set()
         self.versions = HistoryVersions()
         self.last_seq = 0
 
@@ -110,6 +128,8 @@ class Writer:
 
     def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
         """See EventWriter.commit."""
+        if not self._removed_sites.isdisjoint(batch.tenant_id for batch in batches):
+            raise NotFoundError("There is no such site.")
         gathered = gather(batches)
         if not any(len(rows) for rows in gathered):
             return [CommitOutcome((), self.last_seq) for _ in batches]
@@ -128,6 +148,34 @@ class Writer:
         if verdict is not None:
             self._mirror.committed(verdict)
         return self._outcomes(batches, gathered, fresh)
+
+    def remove(self, removal: Removal) -> int:
+        """See EventWriter.remove."""
+        if removal.of_site:
+            self._removed_sites.add(removal.site_id)
+        beginnings = None
+        if removal.before is not None:
+            midnight_us = removal.before.ts_us
+            around = self._engine.site_views(
+                removal.site_id, midnight_us - GAP_US, midnight_us + GAP_US
+            )
+            if views := beginnings_without(removal.before, around):
+                beginnings = corrections_arrow(views, self.last_seq + 1, self._clock(), visits=1)
+                # Used up even if they are not stored: what became of a failure is unknown.
+                self.last_seq += len(views)
+        try:
+            events = self._engine.erase(
+                RemovalSet(removal, beginnings, self.last_seq, self._clock())
+            )
+        except BaseException:
+            self.versions.touch_all()
+            raise
+        # Dedup keys stay: an event that is sent again within a day has still been seen.
+        self._mirror.forget(removal)
+        for page_id in [i for i, page in self._pages.items() if page.site_id == removal.site_id]:
+            del self._pages[page_id]
+        self.versions.touch((removal.site_id,), (removal.site_id,))
+        return events
 
     def _fresh(self, gathered: Sequence[TableRows], claim: Claim) -> list[Bools]:
         """Return which rows of each table are to be stored."""

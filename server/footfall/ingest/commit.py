@@ -3,6 +3,7 @@
 Requests queue in memory. One writer thread takes all that wait, commits them in one transaction,
 and answers them in one hop to the event loop. It never lingers: the commit in flight is the window
 in which the next group gathers, so a lone request pays for one commit and a crowd shares one.
+Removals of events wait in the same queue, so that there is one order of all that happens.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 import structlog
 
 from footfall.errors import FootfallError, OverloadedError, UnavailableError
-from footfall.ingest.model import CommitOutcome, EventBatch, EventTable
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Removal
 from footfall.ingest.ports import EventWriter, LiveSink
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,16 @@ class _Ticket:
     answer: asyncio.Future[Sequence[CommitOutcome]]
 
 
+@dataclass(slots=True, eq=False)
+class _Order:
+    """A removal, which takes its turn among the tickets; it is answered with the number of events
+    that were removed.
+    """
+
+    removal: Removal
+    answer: asyncio.Future[int]
+
+
 #: What became of a ticket: an outcome a batch, or why there is none.
 _Verdict = Sequence[CommitOutcome] | Exception
 
@@ -86,7 +97,7 @@ class GroupCommitter:
         self._commit_rows_max = commit_rows_max
         self._commit_text_max = commit_text_max
         self._queued_text = 0
-        self._waiting: deque[_Ticket] = deque()
+        self._waiting: deque[_Ticket | _Order] = deque()
         self._wake = threading.Condition()
         self._draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,6 +148,18 @@ class GroupCommitter:
             self._wake.notify()
         return await ticket.answer
 
+    async def remove(self, removal: Removal) -> int:
+        """Remove events, after all that were committed before the call and before all that come
+        later, and return how many there were. Raises UnavailableError; see EventWriter.remove.
+        """
+        if self._draining or self._loop is None:
+            raise UnavailableError("The server is shutting down; try again in a moment.")
+        order = _Order(removal, self._loop.create_future())
+        with self._wake:
+            self._waiting.append(order)
+            self._wake.notify()
+        return await order.answer
+
     async def drain(self) -> None:
         """Refuse new batches, commit all that wait, answer them, and stop the writer thread."""
         with self._wake:
@@ -146,16 +169,17 @@ class GroupCommitter:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     def _write(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Commit groups until drained; the body of the writer thread."""
-        rested = False
+        """Commit groups and carry out orders until drained; the body of the writer thread."""
         while True:
-            if not rested and not self._arrives(_IDLE_S):
-                self._rest()
-                rested = True
+            idle_s: float | None = _IDLE_S
+            while not self._arrives(idle_s):
+                idle_s = self._rest()
             group = self._take()
             if not group:
                 return
-            rested = False
+            if isinstance(group, _Order):
+                self._carry_out(loop, group)
+                continue
             started = time.perf_counter()
             verdicts = self._commit_group(group)
             seconds = time.perf_counter() - started
@@ -165,33 +189,50 @@ class GroupCommitter:
                 # The loop was closed under its callers; the events are stored all the same.
                 log.warning("commit_without_loop", requests=len(group))
 
-    def _arrives(self, timeout_s: float) -> bool:
-        """Wait for a batch, or the end; returns whether there is one before the timeout."""
+    def _carry_out(self, loop: asyncio.AbstractEventLoop, order: _Order) -> None:
+        found: int | Exception
+        try:
+            found = self._writer.remove(order.removal)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must reach the caller
+            found = error
+        try:
+            loop.call_soon_threadsafe(_answer, order, found)
+        except RuntimeError:
+            log.warning("removal_without_loop")
+
+    def _arrives(self, timeout_s: float | None) -> bool:
+        """Wait for work, or the end; returns whether there is any before the timeout."""
         with self._wake:
             return bool(self._wake.wait_for(lambda: self._waiting or self._draining, timeout_s))
 
-    def _rest(self) -> None:
+    def _rest(self) -> float | None:
         try:
-            self._writer.rest()
+            return self._writer.rest()
         except UnavailableError:
             log.debug("no_rest_without_store")
         except Exception:
             # Whatever it was can wait longer; commits go on.
             log.exception("rest_failed")
+        return None
 
-    def _take(self) -> list[_Ticket]:
-        """Wait for batches and take as many as one commit may hold; none: drained."""
+    def _take(self) -> list[_Ticket] | _Order:
+        """Take an order, or as many batches as one commit may hold; none: drained."""
         group: list[_Ticket] = []
         rows = text = 0
         with self._wake:
-            while not self._waiting and not self._draining:
-                self._wake.wait()
             while self._waiting:
-                rows += self._waiting[0].events
-                text += self._waiting[0].text_size
+                first = self._waiting[0]
+                if isinstance(first, _Order):
+                    if not group:
+                        self._waiting.popleft()
+                        return first
+                    break
+                rows += first.events
+                text += first.text_size
                 if group and (rows > self._commit_rows_max or text > self._commit_text_max):
                     break
-                group.append(self._waiting.popleft())
+                group.append(first)
+                self._waiting.popleft()
         return group
 
     def _commit_group(self, group: Sequence[_Ticket]) -> list[_Verdict]:
@@ -248,6 +289,15 @@ class GroupCommitter:
                 except Exception:
                     # Live state can be rebuilt; the answer that was given stays true.
                     log.exception("live_publish_failed")
+
+
+def _answer(order: _Order, found: int | Exception) -> None:
+    if order.answer.done():
+        return
+    if isinstance(found, Exception):
+        order.answer.set_exception(found)
+    else:
+        order.answer.set_result(found)
 
 
 def _presentable(error: Exception, batches: Sequence[EventBatch]) -> FootfallError:

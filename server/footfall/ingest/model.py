@@ -101,6 +101,32 @@ class CommitOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Midnight:
+    """The beginning of a local day of a site."""
+
+    #: Days since the epoch.
+    local_day: int
+    ts_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Web events of a site that are to be gone, with all that was counted of them: those of one
+    visitor, or those before a local day. With neither it is all of them and the site itself, of
+    which nothing is stored any more from then on.
+    """
+
+    site_id: str
+    visitor_id: str | None = None
+    before: Midnight | None = None
+
+    @property
+    def of_site(self) -> bool:
+        """Whether the site itself is gone."""
+        return self.visitor_id is None and self.before is None
+
+
+@dataclass(frozen=True, slots=True)
 class BrowserContext:
     """What the request itself says of a browser's events; believed instead of their own fields."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from footfall.ingest.model import CommitOutcome, EventBatch
+from footfall.ingest.model import CommitOutcome, EventBatch, Removal
 
 
 class EventWriter(Protocol):
@@ -18,13 +18,28 @@ class EventWriter(Protocol):
         When it returns, the events survive `kill -9` of any process. When it raises, nothing of
         any batch is stored and nothing is remembered as seen: UnavailableError if the store does
         not answer (try again later), any other error if a batch cannot be stored (its neighbours
-        can, in a commit without it).
+        can, in a commit without it), such as NotFoundError for a site that has been removed.
         """
 
-    def rest(self) -> None:
+    def remove(self, removal: Removal) -> int:
+        """Remove events with all that was counted of them, and return how many there were.
+
+        When it returns, it is durable, and every later read is as if they had never been stored;
+        repeating it is harmless. Raises UnavailableError if the store does not answer: whether
+        anything was removed is unknown then. See `scrub` for the bytes.
+        """
+
+    def scrub(self) -> None:
+        """Leave nothing of removed events in the store's files, which otherwise happens some time
+        after; returns when it is so. Blocks, and raises UnavailableError.
+        """
+
+    def rest(self) -> float | None:
         """Do what can wait until nothing waits for a commit; never fails.
 
-        Called on the thread of the commits, when there has been none for a while.
+        Called on the thread of the commits, when there has been none for a while. Returns after
+        how many seconds it wants to be called again if there still is none; None: not before the
+        next commit.
         """
 
 

@@ -21,8 +21,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
     delete,
     insert,
+    not_,
     select,
     tuple_,
 )
@@ -39,12 +43,20 @@ from footfall.events.clickhouse.workspace import ClickHouseWorkspaceReader
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
-from footfall.events.rollups import ROLLUPS
-from footfall.events.tables import SLOT_US, TABLES, TENANT_COLUMN, pages, web_events
+from footfall.events.removals import (
+    RemovalSet,
+    gone,
+    gone_counts,
+    gone_events,
+    gone_pages,
+    left_without_events,
+)
+from footfall.events.rollups import ROLLUPS, Rollup
+from footfall.events.tables import SLOT_US, TABLES, TENANT_COLUMN, pages, removals, web_events
 from footfall.events.verify import Difference
 from footfall.events.visits import Span, StoredView
 from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
-from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Page
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Page, Removal
 
 T = TypeVar("T")
 
@@ -89,14 +101,25 @@ class ClickHouseStore(ClickHouseWorkspaceReader):
     def commit(self, batches: Sequence[EventBatch]) -> list[CommitOutcome]:
         """See EventWriter.commit."""
         if self._doubtful is not None:
-            self._take_out(self._doubtful)
-            self._doubtful = None
-            self._writer.versions.touch_all()
+            self._settle(self._doubtful)
         self._has_written = True
         return self._writer.commit(batches)
 
-    def rest(self) -> None:
+    def remove(self, removal: Removal) -> int:
+        """See EventWriter.remove."""
+        if self._doubtful is not None:
+            self._settle(self._doubtful)
+        self._has_written = True
+        return self._writer.remove(removal)
+
+    def scrub(self) -> None:
+        """See EventWriter.scrub: a removal has written all parts anew that held anything of it, and
+        ClickHouse deletes the old ones after its `old_parts_lifetime` (8 minutes by default).
+        """
+
+    def rest(self) -> float | None:
         """See EventWriter.rest: ClickHouse merges by itself."""
+        return None
 
     def stored(self, lookup: Lookup) -> Bools:
         """See WriterEngine.stored."""
@@ -161,27 +184,83 @@ class ClickHouseStore(ClickHouseWorkspaceReader):
             self._driver.insert(name.value, pa.table(plain, arrow.column_names), token)
         self._doubtful = None
 
+    def site_views(self, site_id: str, low_us: int, high_us: int) -> list[StoredView]:
+        """See WriterEngine.site_views."""
+        views = statements.views_between(low_us, high_us).where(web_events.c.site_id == site_id)
+        return [StoredView(*row) for row in self._driver.rows(compile_sql(views))]
+
+    def erase(self, rows: RemovalSet) -> int:
+        """See WriterEngine.erase.
+
+        Events go last: whatever was cut short is done again whole, as long as they tell of it.
+        """
+        removal = rows.removal
+        ((count,),) = self._driver.rows(compile_sql(gone_events(removal)))
+        noted = {
+            "last_seq": pa.array([rows.last_seq], pa.int64()),
+            "removed_us": pa.array([rows.removed_us], pa.int64()),
+        }
+        self._driver.insert(removals.name, pa.table(noted), uuid.uuid4().hex)
+        touched = [page_id for (page_id,) in self._driver.rows(compile_sql(gone_pages(removal)))]
+        if removal.visitor_id is None:
+            for rollup in ROLLUPS:
+                self._delete(rollup.table, *gone_counts(removal, rollup.table))
+        else:
+            self._count_without(removal)
+        self._delete(web_events, *gone(removal))
+        if removal.of_site:
+            self._delete(pages, pages.c.site_id == removal.site_id)
+        for ids in _in_lists(touched):
+            self._delete(pages, *left_without_events(removal.site_id, pages, ids))
+        if rows.beginnings is not None:
+            self._driver.insert(web_events.name, rows.beginnings, uuid.uuid4().hex)
+        for table in (web_events, pages, *(rollup.table for rollup in ROLLUPS)):
+            self._driver.command(
+                f"ALTER TABLE {table.name} APPLY DELETED MASK SETTINGS mutations_sync = 2"
+            )
+        return int(count)
+
+    def _count_without(self, removal: Removal) -> None:
+        """Count the rollups' rows that have a visitor's share again, without it."""
+        left = not_(and_(*gone(removal)))
+        for rollup in ROLLUPS:
+            asked = rollup.counts(*gone(removal))
+            size = len(rollup.keys)
+            keys = [tuple(row[:size]) for row in self._driver.rows(compile_sql(asked))]
+            self._recount(rollup, keys, left)
+
+    def _delete(self, target: Table, *conditions: ColumnElement[bool]) -> None:
+        self._driver.command(compile_sql(delete(target).where(*conditions)))
+
+    def _recount(
+        self, rollup: Rollup, keys: Iterable[tuple[Any, ...]], *conditions: ColumnElement[bool]
+    ) -> None:
+        """Count rows of a rollup again, from the events under the conditions."""
+        target = rollup.table
+        names = target.columns.keys()
+        for some in _in_lists(keys):
+            self._delete(target, tuple_(*(target.c[name] for name in rollup.keys)).in_(some))
+            counts = rollup.counts(tuple_(*rollup.keys.values()).in_(some), *conditions)
+            self._driver.command(compile_sql(insert(target).from_select(names, counts)))
+
+    def _settle(self, rows: WriteSet) -> None:
+        self._take_out(rows)
+        self._doubtful = None
+        self._writer.versions.touch_all()
+
     def _take_out(self, rows: WriteSet) -> None:
         """Remove what a failed commit may have left.
 
         Its share in the rollups is not known, so those of its keys are counted again.
         """
         for name in rows.tables:
-            seq = TABLES[name].c.seq
-            gone = delete(TABLES[name]).where(seq > self._writer.last_seq)
-            self._driver.command(compile_sql(gone))
+            self._delete(TABLES[name], TABLES[name].c.seq > self._writer.last_seq)
         events = rows.tables.get(EventTable.WEB_EVENTS)
         if events is None:
             return
         touched: list[set[tuple[Any, ...]]] = [_slot_keys(events), _page_day_keys(events)]
         for rollup, keys in zip(ROLLUPS, touched, strict=True):
-            target = rollup.table
-            names = target.columns.keys()
-            for some in _in_lists(keys):
-                theirs = tuple_(*(target.c[name] for name in rollup.keys)).in_(some)
-                self._driver.command(compile_sql(delete(target).where(theirs)))
-                counts = rollup.counts(tuple_(*rollup.keys.values()).in_(some))
-                self._driver.command(compile_sql(insert(target).from_select(names, counts)))
+            self._recount(rollup, keys)
 
     async def differences(self, rows_max: int, timeout_s: float) -> list[Difference]:
         """See EventStore.differences."""

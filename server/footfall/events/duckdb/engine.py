@@ -7,6 +7,7 @@ again. This module does that by itself, and turns driver errors into the service
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ _WAL_BYTES_MAX: Final = 1 << 30
 #: How long to leave a database alone that could not be opened again.
 _REOPEN_PAUSE_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 5.0
+#: How long the files' change of places is waited for.
+_EXCHANGE_WAIT_S: Final = 30.0
 
 
 class _Reading:
@@ -67,7 +70,7 @@ class DuckDBEngine:
 
         Raises UnavailableError if another process has it, or it cannot be read or made.
         """
-        self._path = path
+        self.path = path
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MiB",
             "threads": _THREADS,
@@ -82,14 +85,15 @@ class DuckDBEngine:
         self._cursors = 0
         self._broken = False
         self._closed = False
+        self._exchanging = False
         self._reopen_after = 0.0
         self._root: duckdb.DuckDBPyConnection | None = None
         with translated("open"):
             self._root = self._connect()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        return duckdb.connect(self._path, config=self._config)
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        return duckdb.connect(self.path, config=self._config)
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -103,6 +107,7 @@ class DuckDBEngine:
 
     def _lend(self) -> duckdb.DuckDBPyConnection:
         with self._state:
+            self._state.wait_for(lambda: not self._exchanging, _EXCHANGE_WAIT_S)
             if self._closed:
                 raise UnavailableError("The event store is closed.")
             if self._broken:
@@ -145,7 +150,7 @@ class DuckDBEngine:
     def wal_bytes(self) -> int:
         """Return the size of the write-ahead log."""
         try:
-            return Path(f"{self._path}.wal").stat().st_size
+            return Path(f"{self.path}.wal").stat().st_size
         except FileNotFoundError:
             return 0
 
@@ -162,6 +167,46 @@ class DuckDBEngine:
             reading.interrupt()
 
         return await self._pool.run(lambda: self._run(reading, work), stop, timeout_s)
+
+    def run(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run work on a connection in this thread; it is interrupted when the file is closed."""
+        return self._run(_Reading(), work)
+
+    def exchange(
+        self,
+        file: Path,
+        complete: Callable[[duckdb.DuckDBPyConnection], None],
+        patience_s: float,
+    ) -> bool:
+        """Put another file in the place of this one, and go on with that.
+
+        Reads under way are waited for; returns False if they take longer than `patience_s`. Whoever
+        wants a connection then waits until `complete` has finished the other file and that is
+        open. However this process ends meanwhile, one of the two files is there, whole.
+        """
+        with translated("exchange", self._note_fault), self._state:
+            if self._closed or self._broken or self._root is None:
+                raise UnavailableError("The event store does not answer.")
+            self._exchanging = True
+            try:
+                if not self._state.wait_for(lambda: self._cursors == 0, patience_s):
+                    return False
+                with self._root.cursor() as connection:
+                    complete(connection)
+                # Folds the log into the file, so that none is left that belongs to it.
+                self._root.close()
+                self._root = None
+                try:
+                    if self.wal_bytes():
+                        raise UnavailableError("The event store's log cannot be folded.")
+                    file.replace(Path(self.path).resolve())
+                    _sync(file.parent)
+                finally:
+                    self._root = self._connect()
+            finally:
+                self._exchanging = False
+                self._state.notify_all()
+        return True
 
     def _run(self, reading: _Reading, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         self._readings.add(reading)
@@ -190,6 +235,15 @@ class DuckDBEngine:
             if self._root is not None:
                 self._root.close()
                 self._root = None
+
+
+def _sync(folder: Path) -> None:
+    """Make what names stand for in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 Grouping and ranking a site's page days takes DuckDB milliseconds, most of which it spends on
 setting itself up. Here the same rows are a few arrays, which are summed and ranked in a fraction
 of one. They are read from the rollups once, and kept up by reading the events that came since:
-events only ever get added, in the order of their sequence numbers, so that the arrays with those
-events are what a rescan would give.
+events get added in the order of their sequence numbers, so that the arrays with those events are
+what a rescan would give.
 
-What makes that untrue, a commit that fails, begins a new generation. Sites whose pages would take
-too much memory are left to DuckDB. Texts of pages are read when they are needed.
+What makes that untrue, a commit that fails, begins a new generation; a site of which events are
+removed is forgotten. Sites whose pages would take too much memory are left to DuckDB. Texts of
+pages are read when they are needed.
 """
 
 from __future__ import annotations
@@ -86,6 +87,11 @@ class HistoryMirrors:
             found = site.pace(connection, query)
         self._forget()
         return found
+
+    def forget(self, site_id: str) -> None:
+        """Begin anew with a site of which events have been removed."""
+        with self._lock:
+            self._sites.pop(site_id, None)
 
     def _site(self, site_id: str) -> _Site:
         with self._lock:

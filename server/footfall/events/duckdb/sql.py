@@ -12,7 +12,17 @@ import duckdb
 import numpy.typing as npt
 import pyarrow as pa
 from duckdb_sqlalchemy import Dialect
-from sqlalchemy import BigInteger, Select, String, column, select, table
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    String,
+    Table,
+    column,
+    insert,
+    literal_column,
+    select,
+    table,
+)
 from sqlalchemy.sql.elements import ClauseElement
 
 from footfall.events import statements
@@ -98,6 +108,21 @@ def fetch_columns(
     """Return the rows of a statement that is built once and run often, column by column."""
     compiled = template_of(template)
     return connection.execute(compiled.sql, compiled.parameters(values)).fetchnumpy()
+
+
+@cache
+def _append_sql(target: Table) -> str:
+    names = target.columns.keys()
+    source = table(INCOMING, *(column(name) for name in names))
+    # An INSERT that returns something runs on one thread. On two, DuckDB prepares row groups for
+    # each of them, which takes twice the time for so few rows.
+    rows = insert(target).from_select(names, select(source))
+    return compile_sql(rows.returning(literal_column("1")))[0]
+
+
+def append(connection: Connection, target: Table, rows: pa.Table) -> None:
+    """Add the rows of an Arrow table to a table."""
+    execute(connection, _append_sql(target), (), rows)
 
 
 def last_seq(connection: Connection) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cache
 from typing import Final
 
 import duckdb
@@ -18,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import structlog
 from sqlalchemy import (
-    Table,
     column,
     delete,
     func,
@@ -37,12 +35,13 @@ from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.folding import add_up
 from footfall.events.duckdb.mirror import HistoryMirrors
 from footfall.events.duckdb.reader import read_history
+from footfall.events.duckdb.removing import erase
+from footfall.events.duckdb.scrub import Scrubber
 from footfall.events.duckdb.sql import (
     INCOMING,
     Connection,
+    append,
     applied_migrations,
-    compile_sql,
-    execute,
     folded,
     folded_seq,
     last_seq,
@@ -53,12 +52,13 @@ from footfall.events.duckdb.verifying import read_differences
 from footfall.events.duckdb.workspace import DuckDBWorkspaceReader, WorkspaceFolds
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
+from footfall.events.removals import RemovalSet
 from footfall.events.rollups import ROLLUPS, SUMS
 from footfall.events.tables import TABLES, TENANT_COLUMN, pages, web_events
 from footfall.events.verify import AnyDifference
 from footfall.events.visits import Span, StoredView
 from footfall.events.writer import MIRROR_US, Lookup, Writer, WriteSet
-from footfall.ingest.model import CommitOutcome, EventBatch, Page
+from footfall.ingest.model import CommitOutcome, EventBatch, Page, Removal
 
 _log = structlog.get_logger(__name__)
 
@@ -92,6 +92,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         # Whether the last commit may have been stored although it failed.
         self._doubtful = False
         self._folded_seq = 0
+        self._scrubber = Scrubber(self._engine, clock)
         self._checkpoint_after = 0.0
         self._writer = Writer(self, clock)
         self._mirrors = HistoryMirrors(self._writer)
@@ -118,11 +119,22 @@ class DuckDBStore(DuckDBWorkspaceReader):
         self._tend()
         return outcomes
 
-    def rest(self) -> None:
+    def remove(self, removal: Removal) -> int:
+        """See EventWriter.remove."""
+        if self._doubtful:
+            self._settle()
+        return self._writer.remove(removal)
+
+    def scrub(self) -> None:
+        """See EventWriter.scrub."""
+        self._scrubber.run()
+
+    def rest(self) -> float | None:
         """See EventWriter.rest."""
         # What may have to be taken out again must not get into the states.
         if not self._doubtful:
             self._tend(idle=True)
+        return self._scrubber.wait_s()
 
     def stored(self, lookup: Lookup) -> Bools:
         """See WriterEngine.stored."""
@@ -206,7 +218,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
                 connection.execute("BEGIN")
                 try:
                     for name, arrow in rows.tables.items():
-                        _append(connection, TABLES[name], arrow)
+                        append(connection, TABLES[name], arrow)
                     if rows.pages:
                         _replace_pages(connection, rows.pages_arrow)
                 except BaseException:
@@ -221,6 +233,35 @@ class DuckDBStore(DuckDBWorkspaceReader):
             # The fault may have come after the rows were safe. Only the file knows.
             if not self._settle(rows.last_seq):
                 raise
+
+    def site_views(self, site_id: str, low_us: int, high_us: int) -> list[StoredView]:
+        """See WriterEngine.site_views."""
+        views = statements.views_between(low_us, high_us).where(web_events.c.site_id == site_id)
+        with self._engine.cursor() as connection:
+            return [StoredView(*row) for row in run(connection, views).fetchall()]
+
+    def erase(self, rows: RemovalSet) -> int:
+        """See WriterEngine.erase."""
+        events = None
+        try:
+            with self._engine.cursor() as connection:
+                connection.execute("BEGIN")
+                try:
+                    events = erase(connection, rows)
+                except BaseException:
+                    _rollback(connection)
+                    raise
+                connection.execute("COMMIT")
+        finally:
+            self._forget(rows.removal.site_id)
+            # After a failure, too, which may have come when the file was changed already.
+            if events != 0:
+                self._scrubber.removed()
+        return events
+
+    def _forget(self, site_id: str) -> None:
+        """Drop everything that is kept in memory of a site's events: some of them are gone."""
+        self._mirrors.forget(site_id)
 
     def _settle(self, wanted_seq: int | None = None) -> bool:
         """Find out what became of a commit that failed at its very end.
@@ -270,7 +311,10 @@ class DuckDBStore(DuckDBWorkspaceReader):
     # Between commits.
 
     def _tend(self, *, idle: bool = False) -> None:
-        """Fold and checkpoint when it is time; failures are logged and tried again later."""
+        """Scrub, fold and checkpoint when it is time; failures are logged and tried again later."""
+        self._scrubber.step()
+        if self._scrubber.copying:
+            return
         try:
             if self._writer.last_seq - self._folded_seq >= self._fold_rows:
                 self.fold()
@@ -342,6 +386,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         now_us = self._clock()
         self._folded_seq = folded_seq(connection)
         self._folds.load(connection)
+        self._scrubber.load(connection)
         keys: list[tuple[Keys, Int64s]] = []
         for target in TABLES.values():
             found = run(connection, statements.keys_since(target, now_us - WINDOW_US))
@@ -363,22 +408,8 @@ def _rollback(connection: Connection) -> None:
         _log.warning("rollback failed", error=repr(error))
 
 
-@cache
-def _append_sql(target: Table) -> str:
-    names = target.columns.keys()
-    source = table(INCOMING, *(column(name) for name in names))
-    # An INSERT that returns something runs on one thread. On two, DuckDB prepares row groups for
-    # each of them, which takes twice the time for so few rows.
-    rows = insert(target).from_select(names, select(source))
-    return compile_sql(rows.returning(literal_column("1")))[0]
-
-
-def _append(connection: Connection, target: Table, rows: pa.Table) -> None:
-    execute(connection, _append_sql(target), (), rows)
-
-
 def _replace_pages(connection: Connection, rows: pa.Table) -> None:
     incoming = table(INCOMING, column("page_id"))
     known = pages.c.page_id.in_(select(incoming.c.page_id))
     run(connection, delete(pages).where(known), rows)
-    _append(connection, pages, rows)
+    append(connection, pages, rows)
