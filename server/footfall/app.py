@@ -12,7 +12,7 @@ import gc
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +50,12 @@ from footfall.events.sandbox import EventSandbox
 from footfall.ingest.commit import GroupCommitter
 from footfall.ingest.enrich.geo import MmdbGeo, NoGeo
 from footfall.ingest.enrich.useragent import warm_up
+from footfall.ingest.model import Removal
 from footfall.ingest.ports import GeoSource, LiveSink
 from footfall.ingest.recording import CallRecorder
+from footfall.ingest.removals import Forget, Removals
 from footfall.ingest.service import IngestService
-from footfall.lifecycle import Background, Deferred
+from footfall.lifecycle import Background, Deferred, is_embedded
 from footfall.live.cache import RedisCache
 from footfall.live.connection import RedisConnection
 from footfall.live.limiter import RedisRateLimiter
@@ -87,6 +89,8 @@ from footfall.settings import Settings
 log = structlog.get_logger("footfall.app")
 
 _PROBE_S = 1.0
+#: How long orders that are carried out are kept for other servers.
+_KEEP_ORDERS_S = 60.0
 
 #: What each service needs, by the names of the probes.
 _NEEDS = {
@@ -173,6 +177,29 @@ async def open_ingest(settings: Settings) -> AsyncIterator[Way]:
             await asyncio.to_thread(accounts.close)
 
 
+async def carry_out_removals(settings: Settings) -> None:
+    """Carry out all orders to remove events in this process, down to the bytes of the event
+    store's file. Orders to remove sites stay, for live state: the next server forgets that.
+
+    Raises UnavailableError if a server holds the data directory or a store does not answer.
+    """
+    with data_lock(settings.data_dir):
+        accounts = await asyncio.to_thread(open_account_store, settings.effective_accounts_url)
+        try:
+            events = await asyncio.to_thread(_open_events, settings)
+            try:
+                for order in await asyncio.to_thread(accounts.removal_orders):
+                    removal = Removal(order.site_id, order.visitor_id)
+                    await asyncio.to_thread(events.remove, removal)
+                    if not removal.of_site:
+                        await asyncio.to_thread(accounts.finish_removal, order.id)
+                await asyncio.to_thread(events.scrub)
+            finally:
+                await asyncio.to_thread(events.close)
+        finally:
+            await asyncio.to_thread(accounts.close)
+
+
 def _open_events(settings: Settings) -> EventStore:
     return open_event_store(settings.effective_events_url, memory_mb=settings.duckdb_memory_mb)
 
@@ -235,27 +262,24 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(pump.close)
         pump.start()
 
-        committer = GroupCommitter(
-            events, cast("LiveSink", pump), queue_events_max=settings.queue_events_max
-        )
-        stack.push_async_callback(committer.drain)
-        committer.start()
+        committer = _committer(events, pump, settings, stack)
         recorder = _recorder(committer, stack, background)
         background.start(asyncio.to_thread(warm_up))
 
         authenticator, sessions = _callers(accounts, redis, stack, background)
-        administration = AccountsServicer(AccountManager(accounts))
-        stack.callback(administration.close)
 
         metrics = Metrics()
         health = _health(events, accounts, redis)
         _publish(metrics, committer, recorder, health)
         draining = asyncio.Event()
-        history = CachedHistory(events, _cache(redis, settings))
-        salts = SaltCache(accounts)
+        cache = _cache(redis, settings)
+        history = CachedHistory(events, cache)
+        salts = _salts(accounts, background)
+        queries = QueryService(events, events.history_version, SharedReads(live))
+        removals = _removals(accounts, committer, settings, [pump, cache], queries)
+        background.start(removals.run())
         rate_limit, usage = _allowances(redis, peers, salts, settings)
-        prices = PriceList()
-        background.start(asyncio.to_thread(prices.load))
+        prices = _prices(background)
         ingest = IngestService(committer, salts, geo, prices)
         server = RpcServer(
             {
@@ -270,12 +294,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 ),
                 "PaceService": PaceServicer(PaceService(history)),
                 "MetricsService": MetricsServicer(MetricsService(events, prices)),
-                "AccountsService": administration,
+                "AccountsService": _administration(accounts, removals, stack),
                 "SessionService": SessionServicer(sessions),
-                "QueryService": QueryServicer(
-                    QueryService(events, events.history_version, SharedReads(live)),
-                    accounts.account_sites,
-                ),
+                "QueryService": QueryServicer(queries, accounts.account_sites),
                 "CustomQueryService": _custom_queries(events, stack),
                 "UsageService": UsageServicer(usage),
                 "StatusService": StatusServicer(health),
@@ -309,6 +330,55 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         finally:
             log.info("draining")
     log.info("stopped")
+
+
+def _committer(
+    events: EventStore, pump: LivePump, settings: Settings, stack: contextlib.AsyncExitStack
+) -> GroupCommitter:
+    committer = GroupCommitter(
+        events, cast("LiveSink", pump), queue_events_max=settings.queue_events_max
+    )
+    stack.push_async_callback(committer.drain)
+    committer.start()
+    return committer
+
+
+def _prices(background: Background) -> PriceList:
+    prices = PriceList()
+    background.start(asyncio.to_thread(prices.load))
+    return prices
+
+
+def _administration(
+    accounts: AccountStore, removals: Removals, stack: contextlib.AsyncExitStack
+) -> AccountsServicer:
+    administration = AccountsServicer(AccountManager(accounts), removals)
+    stack.callback(administration.close)
+    return administration
+
+
+def _salts(accounts: AccountStore, background: Background) -> SaltCache:
+    salts = SaltCache(accounts)
+    background.start(salts.run())
+    return salts
+
+
+def _removals(
+    accounts: AccountStore,
+    committer: GroupCommitter,
+    settings: Settings,
+    remembering: Sequence[LivePump | RedisCache | None],
+    queries: QueryService,
+) -> Removals:
+    """Make what removes events, and makes everything that remembers them forget them."""
+
+    async def forget_counts(_: Removal) -> None:
+        queries.forget()
+
+    forget: list[Forget] = [memory.forget for memory in remembering if memory is not None]
+    # Where several servers may be, all of them are to see an order.
+    keep_s = 0.0 if is_embedded(settings.effective_events_url) else _KEEP_ORDERS_S
+    return Removals(accounts, committer, [*forget, forget_counts], keep_s=keep_s)
 
 
 def _recorder(

@@ -19,6 +19,11 @@ _Store = TypeVar("_Store")
 log = structlog.get_logger(__name__)
 
 
+def is_embedded(url: str) -> bool:
+    """Return whether a store's URL is one of an engine in this process."""
+    return url.partition(":")[0].partition("+")[0] in _EMBEDDED
+
+
 class Background:
     """Tasks that go on until they are stopped together."""
 
@@ -51,7 +56,7 @@ class Deferred(Generic[_Store]):
     """
 
     def __init__(self, url: str, open_store: Callable[[], _Store]) -> None:
-        self._embedded = url.partition(":")[0].partition("+")[0] in _EMBEDDED
+        self._embedded = is_embedded(url)
         self._open = open_store
         self._store: _Store | None = None
 

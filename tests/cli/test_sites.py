@@ -58,15 +58,22 @@ def test_sites_are_listed_by_host(
                 "host": "a.example",
                 "timezone": "America/Argentina/ComodRivadavia",
                 "public": True,
+                "retention_days": None,
             },
-            {"id": sites[0].id, "host": "b.example", "timezone": "UTC", "public": False},
+            {
+                "id": sites[0].id,
+                "host": "b.example",
+                "timezone": "UTC",
+                "public": False,
+                "retention_days": None,
+            },
         ]
     }
     table = [line.split() for line in run("site", "list", "--account", "News").stdout.splitlines()]
     assert table == [
-        ["Id", "Host", "Timezone", "Public"],
-        [sites[1].id, "a.example", "America/Argentina/ComodRivadavia", "yes"],
-        [sites[0].id, "b.example", "UTC", "no"],
+        ["Id", "Host", "Timezone", "Public", "Kept"],
+        [sites[1].id, "a.example", "America/Argentina/ComodRivadavia", "yes", "all"],
+        [sites[0].id, "b.example", "UTC", "no", "all"],
     ]
 
 
@@ -76,7 +83,13 @@ def test_site_opens_and_closes(
     site = store.create_site("News", "a.example", "UTC", public=False)
     for option, public in (("--public", True), ("--public", True), ("--private", False)):
         document = made("site", "update", site.id, option)
-        assert document == {"id": site.id, "host": "a.example", "timezone": "UTC", "public": public}
+        assert document == {
+            "id": site.id,
+            "host": "a.example",
+            "timezone": "UTC",
+            "public": public,
+            "retention_days": None,
+        }
         found = store.get_site(site.id)
         assert found is not None
         assert found.public is public

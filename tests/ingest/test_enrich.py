@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from footfall.errors import InvalidInputError, UnavailableError
 from footfall.ingest.enrich.geo import MmdbGeo, country_code
 from footfall.ingest.enrich.useragent import user_agent
-from footfall.ingest.enrich.visitors import SaltKeeper, derive_visitor_ids
+from footfall.ingest.enrich.visitors import day_salts, derive_visitor_ids
 from tests.ingest import mmdb
 from tests.ingest.values import DAY_US, NOW_US, SALTS, TODAY, FixedSalts
 
@@ -186,23 +185,20 @@ def test_a_visitor_is_one_on_a_day_and_nobody_can_tell_who() -> None:
     assert all(len(visitor) == 32 for visitor in different)
 
 
-async def test_salts_are_asked_for_once_a_day() -> None:
+async def test_the_salts_of_a_day_are_those_beside_it() -> None:
     source = FixedSalts()
-    keeper = SaltKeeper(source)
-    found = await asyncio.gather(*(keeper.salts(NOW_US) for _ in range(3)))
-    asked = len(source.asked)
-    assert found[0].by_day == {d: d.to_bytes(32, "big") for d in (TODAY - 1, TODAY, TODAY + 1)}
-    assert await keeper.salts(TODAY * DAY_US) == await keeper.salts((TODAY + 1) * DAY_US - 1)
-    assert len(source.asked) == asked
-    following = await keeper.salts((TODAY + 1) * DAY_US)
-    assert set(following.by_day) == {TODAY, TODAY + 1, TODAY + 2}, "yesterday's is forgotten"
+    found = await day_salts(source, NOW_US)
+    assert found.by_day == {d: d.to_bytes(32, "big") for d in (TODAY - 1, TODAY, TODAY + 1)}
+    assert await day_salts(source, TODAY * DAY_US) == found
+    assert await day_salts(source, (TODAY + 1) * DAY_US - 1) == found
+    following = await day_salts(source, (TODAY + 1) * DAY_US)
+    assert set(following.by_day) == {TODAY, TODAY + 1, TODAY + 2}
 
 
 async def test_salts_that_cannot_be_had() -> None:
     source = FixedSalts()
-    keeper = SaltKeeper(source)
     source.down = True
     with pytest.raises(UnavailableError):
-        await keeper.salts(NOW_US)
+        await day_salts(source, NOW_US)
     source.down = False
-    assert (await keeper.salts(NOW_US)).today == TODAY
+    assert (await day_salts(source, NOW_US)).today == TODAY

@@ -22,6 +22,7 @@ from footfall.accounts.model import (
     Application,
     KeyKind,
     Plan,
+    RemovalOrder,
     Role,
     Scope,
     Site,
@@ -47,6 +48,8 @@ from footfall.errors import FieldViolation, InvalidInputError
 
 KEY_SITES_MAX = 1000
 KEY_DAYS_MAX = 3650
+RETENTION_DAYS_MAX = 36_500
+VISITOR_ID_CHARACTERS_MAX = 128
 #: How long the secret before goes on working when a key is rotated: a day, unless the caller says
 #: otherwise, and a week at most.
 OVERLAP_DEFAULT_S = 86_400
@@ -149,9 +152,36 @@ class AccountManager:
             sites, lambda site: (site.host,), name="sites", size=page_size, token=page_token
         )
 
-    def update_site(self, account: str, site_id: str, *, public: bool | None = None) -> Site:
-        """Change what is given."""
-        return self._store.update_site(account, site_id, public=public)
+    def update_site(
+        self,
+        account: str,
+        site_id: str,
+        *,
+        public: bool | None = None,
+        retention_days: int | None = None,
+    ) -> Site:
+        """Change what is given. Events are kept for so many local days before today, for ever if
+        it is 0; what is older is removed soon, and every day from then on.
+        """
+        if retention_days is not None:
+            _check_range("retention_days", retention_days, 0, RETENTION_DAYS_MAX)
+        return self._store.update_site(
+            account, site_id, public=public, retention_days=retention_days
+        )
+
+    def delete_site(self, account: str, site_id: str) -> RemovalOrder:
+        """Delete a site; the order is to remove all that is stored of it."""
+        return self._store.delete_site(account, site_id)
+
+    def delete_visitor(self, account: str, site_id: str, visitor_id: str) -> RemovalOrder:
+        """Order all events of a visitor of a site to be removed. Whether there are any is not
+        known.
+        """
+        if not 0 < len(visitor_id) <= VISITOR_ID_CHARACTERS_MAX:
+            raise invalid(
+                "visitor_id", f"must have from 1 to {VISITOR_ID_CHARACTERS_MAX} characters"
+            )
+        return self._store.order_removal(account, site_id, visitor_id)
 
     def create_application(self, account: str, name: str) -> NewApplication:
         write_key, read_key = make_application_key(), make_application_key()

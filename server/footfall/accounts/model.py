@@ -94,6 +94,19 @@ class Site:
     timezone: str
     public: bool
     plan: Plan
+    #: How many local days before today are kept; None: all.
+    retention_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalOrder:
+    """An order to remove the events of a site that is gone, or of one visitor of a site."""
+
+    id: str
+    site_id: str
+    visitor_id: str | None
+    #: Whether a server has carried it out.
+    is_done: bool = False
 
 
 @dataclass(frozen=True, slots=True)

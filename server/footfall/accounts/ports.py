@@ -14,6 +14,7 @@ from footfall.accounts.model import (
     KeyKind,
     Login,
     Plan,
+    RemovalOrder,
     Role,
     Scope,
     Site,
@@ -134,8 +135,37 @@ class AccountStore(Protocol):
     def account_sites(self, account: str) -> list[Site]:
         """Return the account's sites in the order of their hosts."""
 
-    def update_site(self, account: str, site_id: str, *, public: bool | None = None) -> Site:
-        """Change what is given; raises NotFoundError for a site that is not of the account."""
+    def update_site(
+        self,
+        account: str,
+        site_id: str,
+        *,
+        public: bool | None = None,
+        retention_days: int | None = None,
+    ) -> Site:
+        """Change what is given; events are kept for ever with a retention of 0 days. Raises
+        NotFoundError for a site that is not of the account.
+        """
+
+    def sites_with_retention(self) -> list[Site]:
+        """Return every site that does not keep its events for ever."""
+
+    def delete_site(self, account: str, site_id: str) -> RemovalOrder:
+        """Delete a site, take it from all keys, and order its events to be removed, at once.
+
+        Raises NotFoundError for a site that is not of the account.
+        """
+
+    def order_removal(self, account: str, site_id: str, visitor_id: str) -> RemovalOrder:
+        """Order the events of a visitor to be removed; raises NotFoundError as `delete_site`."""
+
+    def removal_orders(self) -> list[RemovalOrder]:
+        """Return the orders that are not forgotten yet, oldest first."""
+
+    def finish_removal(self, order_id: str, keep_s: float = 0.0) -> None:
+        """Note that an order is carried out, and forget those that have been for `keep_s` seconds
+        or longer; what is forgotten is not left in the store's file.
+        """
 
     def get_account(self, account: str) -> Account: ...
     def get_subscription(self, account_id: str) -> Subscription | None: ...
@@ -151,6 +181,11 @@ class AccountStore(Protocol):
         Salts of days before yesterday (seen from `now_day`) are deleted by the call. All servers
         on one store get the same salt. Only today, yesterday and tomorrow are kept; other days
         raise ValueError.
+        """
+
+    def forget_salts(self, now_day: int) -> None:
+        """Delete the salts of days before yesterday, and leave nothing of them in the store's file
+        and log.
         """
 
     def ping(self) -> None:

@@ -9,7 +9,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+import structlog
+
 from footfall.accounts.ports import AccountStore
+from footfall.errors import UnavailableError
+
+#: Pauses between looks for salts whose time is over.
+FORGET_S = 300.0
+
+log = structlog.get_logger(__name__)
 
 _SALT_BYTES = 32
 _DAY_S = 86_400
@@ -27,14 +35,15 @@ class SaltCache:
     Yesterday's, today's and tomorrow's come from the store, so that all servers derive the same
     visitor ids. The salts of other days, which late events and imports need, have been forgotten
     or were never made: these are random, of this process alone, and never stored, so visitors of
-    such a day are told apart within one run and no more. Safe to use from any thread.
+    such a day are told apart within one run and a day or two. Safe to use from any thread.
     """
 
     def __init__(self, store: AccountStore, *, now_day: Callable[[], int] = utc_day) -> None:
         self._store = store
         self._now_day = now_day
         self._stored: dict[int, bytes] = {}
-        self._private: OrderedDict[int, bytes] = OrderedDict()
+        #: Each with the day on which it was made.
+        self._private: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def cached(self, day: int) -> bytes | None:
@@ -58,8 +67,7 @@ class SaltCache:
         salt = self._store.salt(day, now_day)
         with self._lock:
             self._stored[day] = salt
-            for old in [known for known in self._stored if known < now_day - 1]:
-                del self._stored[old]
+            self._drop_old(now_day)
         return salt
 
     async def fetch(self, day: int) -> bytes:
@@ -67,12 +75,39 @@ class SaltCache:
         salt = self.cached(day)
         return salt if salt is not None else await asyncio.to_thread(self.get, day)
 
+    def forget(self) -> None:
+        """Forget the salts of days before yesterday, here and in the store, and salts of other days
+        that were made before yesterday; may block and raise UnavailableError.
+        """
+        now_day = self._now_day()
+        with self._lock:
+            self._drop_old(now_day)
+        self._store.forget_salts(now_day)
+
+    async def run(self) -> None:
+        """Forget salts when their time has come, until cancelled: at once, and every few minutes,
+        whether or not anybody asks for one.
+        """
+        while True:
+            try:
+                await asyncio.to_thread(self.forget)
+            except UnavailableError as error:
+                log.warning("old_salts_not_deleted", reason=error.reason)
+            await asyncio.sleep(FORGET_S)
+
+    def _drop_old(self, now_day: int) -> None:
+        for day in [day for day in self._stored if day < now_day - 1]:
+            del self._stored[day]
+        for day in [day for day, (_, made) in self._private.items() if made < now_day - 1]:
+            del self._private[day]
+
     def _private_salt(self, day: int) -> bytes:
         with self._lock:
-            salt = self._private.get(day)
-            if salt is None:
-                salt = self._private[day] = secrets.token_bytes(_SALT_BYTES)
+            known = self._private.get(day)
+            if known is None:
+                known = secrets.token_bytes(_SALT_BYTES), self._now_day()
+                self._private[day] = known
                 if len(self._private) > _PRIVATE_DAYS_MAX:
                     self._private.popitem(last=False)
             self._private.move_to_end(day)
-            return salt
+            return known[0]

@@ -31,7 +31,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Manage": {
         "account": ("footfall.cli.accounts:account", "Create accounts, list them, change plans."),
         "user": ("footfall.cli.users:user", "Create users of an account, list and change them."),
-        "site": ("footfall.cli.sites:site", "Create sites, list and change them."),
+        "site": ("footfall.cli.sites:site", "Create sites, list, change and delete them."),
+        "visitor": ("footfall.cli.removals:visitor", "Delete visitors of sites."),
         "key": ("footfall.cli.keys:key", "Create, list, rotate and revoke API keys."),
         "app": ("footfall.cli.accounts:app", "Create applications, which send API requests."),
         "workspace": ("footfall.cli.accounts:workspace", "Create workspaces."),

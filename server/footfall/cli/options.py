@@ -54,6 +54,23 @@ class _Duration(click.ParamType[int]):
 DURATION = _Duration()
 
 
+class _Days(click.ParamType[int]):
+    """A number of days, or `none`, which arrives as 0."""
+
+    name = "days"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip().lower()
+        if text == "none":
+            return 0
+        if re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII) is None:
+            self.fail(f"{value!r} is neither a number of days nor none.", param, ctx)
+        return int(text)
+
+
+DAYS = _Days()
+
+
 def emit(document: Mapping[str, Any], *, as_json: bool, title: str = "", note: str = "") -> None:
     """Print a result: as a JSON object, or as a line of its own for each value, a title above and
     a note below.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from footfall.accounts.model import Site
 from footfall.ingest.api_requests import api_request_batch
 from footfall.ingest.dedup import checked_idempotency_key
-from footfall.ingest.enrich.visitors import SaltKeeper
+from footfall.ingest.enrich.visitors import day_salts
 from footfall.ingest.model import (
     BrowserContext,
     CommitOutcome,
@@ -56,7 +56,7 @@ class IngestService:
     ) -> None:
         """`clock` returns the time in microseconds since the epoch."""
         self._committer = committer
-        self._salts = SaltKeeper(salts)
+        self._salts = salts
         self._geo = geo
         self._prices = prices
         self._clock = clock
@@ -89,7 +89,7 @@ class IngestService:
             columns,
             idempotency_key=key,
             browser=browser,
-            salts=await self._salts.salts(now_us),
+            salts=await day_salts(self._salts, now_us),
             geo=self._geo,
             now_us=now_us,
         )
@@ -116,7 +116,7 @@ class IngestService:
             origin,
             idempotency_key=key,
             browser=browser,
-            salts=await self._salts.salts(now_us),
+            salts=await day_salts(self._salts, now_us),
             geo=self._geo,
             now_us=now_us,
         )

@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 from footfall.errors import UnavailableError
+from footfall.ingest.model import Removal
 from footfall.live.connection import RedisConnection, connect
 
 _DIGEST_BYTES = 16
@@ -49,6 +50,10 @@ class RedisCache:
         if len(value) <= self._value_bytes_max:
             await self._ask("SET", _name(key), _digest(key, value) + value, "PX", self._ttl_ms)
 
+    async def forget(self, removal: Removal) -> None:  # noqa: ARG002 - names do not tell whose a value is
+        """Forget everything: what was read before a removal is not to be kept after it."""
+        await self._redis.erase(_name_of("*"))
+
     async def _ask(self, *command: str | bytes | int) -> Any:
         """Return the reply; None if there is none in time."""
         now = asyncio.get_running_loop().time
@@ -63,7 +68,11 @@ class RedisCache:
 
 
 def _name(key: bytes) -> str:
-    return f"ff:cache1:{hashlib.blake2b(key, digest_size=20).hexdigest()}"
+    return _name_of(hashlib.blake2b(key, digest_size=20).hexdigest())
+
+
+def _name_of(digest: str) -> str:
+    return f"ff:cache1:{digest}"
 
 
 def _digest(key: bytes, value: bytes) -> bytes:

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 #: A connection that was used so recently is taken to be alive still, in seconds.
 _FRESH_S = 0.05
+#: Keys that are looked at in one go, well under a millisecond of the server's time.
+_SCAN_KEYS = 1000
 
 
 class Script:
@@ -191,6 +193,18 @@ class RedisConnection:
             return await self._quick.execute(*parts)
         except (RedisError, OSError) as error:
             raise self._failed(str(parts[0]), error) from error
+
+    async def erase(self, pattern: str) -> None:
+        """Delete all keys whose names match; what comes meanwhile may be left."""
+        cursor: bytes | int = 0
+        while True:
+            cursor, names = await self.command(
+                "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_KEYS
+            )
+            if names:
+                await self.command("UNLINK", *names)
+            if int(cursor) == 0:
+                return
 
     async def ping(self) -> None:
         await self.command("PING")

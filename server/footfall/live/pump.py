@@ -16,7 +16,7 @@ import structlog
 
 from footfall.analytics.ports import LiveHistory
 from footfall.errors import FootfallError, UnavailableError
-from footfall.ingest.model import CommitOutcome, EventBatch, EventTable
+from footfall.ingest.model import CommitOutcome, EventBatch, EventTable, Removal
 from footfall.live.batch import EVENTS_MAX, LiveBatch, live_events
 from footfall.live.connection import unavailable
 from footfall.live.rebuild import Rebuilder, local_day
@@ -220,6 +220,23 @@ class LivePump:
         self._drop(self._held.pop(site_id, []))
         self._spoilt = self._spoilt or self._building == site_id
         self._want(site_id, adopt=False)
+
+    async def forget(self, removal: Removal) -> None:
+        """Take what was removed from the event store out of live state as well.
+
+        Of a site that is gone all is deleted, which may raise UnavailableError. A site that has
+        lost a visitor is rebuilt, and reads wait for that. Old days are in no live state.
+        """
+        site_id = removal.site_id
+        if removal.before is not None:
+            return
+        self.lost(site_id, None)
+        if not removal.of_site:
+            return
+        # Whoever is at it finds out that the state is lost, and then that there is no such site.
+        while site_id == self._building:  # noqa: ASYNC110 - it is rare, and another task's variable
+            await asyncio.sleep(_BUSY_S)
+        await self._store.erase(site_id)
 
     def _lost_all(self) -> None:
         for segments in self._held.values():

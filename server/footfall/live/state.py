@@ -184,6 +184,12 @@ class LiveStateStore:
         if reply[0] != 1:
             raise MovedOnError(Generation.read(reply[1]))
 
+    async def erase(self, site_id: str) -> None:
+        """Delete all that there is of a site."""
+        for site_day in [site_day for site_day in self._known if site_day[0] == site_id]:
+            del self._known[site_day]
+        await self.redis.erase(f"ff:live1:{{{site_id}}}:*")
+
     async def generation(self, site_id: str) -> Generation | None:
         """Return the generation of the site's state, or None if it has no state."""
         text = await self.redis.command("GET", _presence_keys(site_id)[0])

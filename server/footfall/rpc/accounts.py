@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from footfall.accounts.management import AccountManager, NewKey, key_expiry
 from footfall.accounts.model import ApiKey, KeyKind, Role, Scope, Site, User
+from footfall.ingest.removals import Removals
 from footfall.rpc.call import Call
 from footfall.rpc.convert import rfc3339
 from footfall.v1 import accounts_pb2 as pb
@@ -27,8 +28,9 @@ class AccountsServicer:
     The calls block in threads of their own, so that they hold up nobody else's.
     """
 
-    def __init__(self, accounts: AccountManager) -> None:
+    def __init__(self, accounts: AccountManager, removals: Removals) -> None:
         self._accounts = accounts
+        self._removals = removals
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="administration")
 
     def close(self) -> None:
@@ -100,9 +102,28 @@ class AccountsServicer:
         )
 
     async def UpdateSite(self, request: pb.UpdateSiteRequest, call: Call) -> pb.Site:
-        public = request.public if request.HasField("public") else None
-        site = await self._run(self._accounts.update_site, call.tenant, request.id, public=public)
+        days = request.retention_days if request.HasField("retention_days") else None
+        site = await self._run(
+            self._accounts.update_site,
+            call.tenant,
+            request.id,
+            public=request.public if request.HasField("public") else None,
+            retention_days=days,
+        )
         return _site(site)
+
+    async def DeleteSite(self, request: pb.DeleteSiteRequest, call: Call) -> pb.DeleteSiteResponse:
+        order = await self._run(self._accounts.delete_site, call.tenant, request.id)
+        done = await self._removals.carried_out(order)
+        return pb.DeleteSiteResponse(id=order.site_id, done=done)
+
+    async def DeleteVisitor(
+        self, request: pb.DeleteVisitorRequest, call: Call
+    ) -> pb.DeleteVisitorResponse:
+        order = await self._run(
+            self._accounts.delete_visitor, call.tenant, request.site, request.visitor_id
+        )
+        return pb.DeleteVisitorResponse(done=await self._removals.carried_out(order))
 
     async def CreateMember(self, request: pb.CreateMemberRequest, call: Call) -> pb.Member:
         user = await self._run(
@@ -158,7 +179,13 @@ def _key(key: ApiKey) -> pb.ApiKey:
 
 
 def _site(site: Site) -> pb.Site:
-    return pb.Site(id=site.id, host=site.host, timezone=site.timezone, public=site.public)
+    return pb.Site(
+        id=site.id,
+        host=site.host,
+        timezone=site.timezone,
+        public=site.public,
+        retention_days=site.retention_days,
+    )
 
 
 def _member(user: User) -> pb.Member:

@@ -192,6 +192,8 @@ POLICIES: Mapping[str, Policy] = {
     "AccountsService/CreateSite": _ACCOUNT_ADMIN,
     "AccountsService/ListSites": _ACCOUNT_MEMBER,
     "AccountsService/UpdateSite": _ACCOUNT_ADMIN,
+    "AccountsService/DeleteSite": _ACCOUNT_ADMIN,
+    "AccountsService/DeleteVisitor": _ACCOUNT_ADMIN,
     "AccountsService/CreateMember": _ACCOUNT_ADMIN,
     "AccountsService/ListMembers": _ACCOUNT_MEMBER,
     "AccountsService/UpdateMember": _ACCOUNT_ADMIN,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66ootfall/v1/accounts.proto\x12\x0b\x66ootfall.v1\x1a\x1cgoogle/api/annotations.proto\"(\n\x18\x43reateApplicationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x19\x43reateApplicationResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\twrite_key\x18\x03 \x01(\t\x12\x10\n\x08read_key\x18\x04 \x01(\t\"\xa1\x01\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hint\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05sites\x18\x04 \x03(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12\x12\n\nexpires_at\x18\x07 \x01(\t\x12\x12\n\nrevoked_at\x18\x08 \x01(\t\x12\x14\n\x0clast_used_at\x18\t \x01(\t\"q\n\x10\x43reateKeyRequest\x12\r\n\x05sites\x18\x01 \x03(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x1c\n\x0f\x65xpires_in_days\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_expires_in_days\"R\n\x11\x43reateKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12$\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x13.footfall.v1.ApiKey\"8\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.footfall.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x10RotateKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"\x1e\n\x10RevokeKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"B\n\x04Site\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x10\n\x08timezone\x18\x03 \x01(\t\x12\x0e\n\x06public\x18\x04 \x01(\x08\"C\n\x11\x43reateSiteRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x10\n\x08timezone\x18\x02 \x01(\t\x12\x0e\n\x06public\x18\x03 \x01(\x08\"9\n\x10ListSitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x11ListSitesResponse\x12 \n\x05sites\x18\x01 \x03(\x0b\x32\x11.footfall.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x11UpdateSiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06public\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_public\"1\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\"D\n\x13\x43reateMemberRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\";\n\x12ListMembersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListMembersResponse\x12$\n\x07members\x18\x01 \x03(\x0b\x32\x13.footfall.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x13UpdateMemberRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04role\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08password\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_roleB\x0b\n\t_password\"!\n\x13RemoveMemberRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xb0\t\n\x0f\x41\x63\x63ountsService\x12\x7f\n\x11\x43reateApplication\x12%.footfall.v1.CreateApplicationRequest\x1a&.footfall.v1.CreateApplicationResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/applications:\x01*\x12_\n\tCreateKey\x12\x1d.footfall.v1.CreateKeyRequest\x1a\x1e.footfall.v1.CreateKeyResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12Y\n\x08ListKeys\x12\x1c.footfall.v1.ListKeysRequest\x1a\x1d.footfall.v1.ListKeysResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12k\n\tRotateKey\x12\x1d.footfall.v1.RotateKeyRequest\x1a\x1e.footfall.v1.CreateKeyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/keys/{id}/rotate:\x01*\x12V\n\tRevokeKey\x12\x1d.footfall.v1.RevokeKeyRequest\x1a\x13.footfall.v1.ApiKey\"\x15\x82\xd3\xe4\x93\x02\x0f*\r/v1/keys/{id}\x12U\n\nCreateSite\x12\x1e.footfall.v1.CreateSiteRequest\x1a\x11.footfall.v1.Site\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/v1/sites:\x01*\x12]\n\tListSites\x12\x1d.footfall.v1.ListSitesRequest\x1a\x1e.footfall.v1.ListSitesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/sites\x12Z\n\nUpdateSite\x12\x1e.footfall.v1.UpdateSiteRequest\x1a\x11.footfall.v1.Site\"\x19\x82\xd3\xe4\x93\x02\x13\x32\x0e/v1/sites/{id}:\x01*\x12]\n\x0c\x43reateMember\x12 .footfall.v1.CreateMemberRequest\x1a\x13.footfall.v1.Member\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/members:\x01*\x12\x65\n\x0bListMembers\x12\x1f.footfall.v1.ListMembersRequest\x1a .footfall.v1.ListMembersResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/members\x12\x62\n\x0cUpdateMember\x12 .footfall.v1.UpdateMemberRequest\x1a\x13.footfall.v1.Member\"\x1b\x82\xd3\xe4\x93\x02\x15\x32\x10/v1/members/{id}:\x01*\x12_\n\x0cRemoveMember\x12 .footfall.v1.RemoveMemberRequest\x1a\x13.footfall.v1.Member\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/v1/members/{id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66ootfall/v1/accounts.proto\x12\x0b\x66ootfall.v1\x1a\x1cgoogle/api/annotations.proto\"(\n\x18\x43reateApplicationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x19\x43reateApplicationResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\twrite_key\x18\x03 \x01(\t\x12\x10\n\x08read_key\x18\x04 \x01(\t\"\xa1\x01\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hint\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05sites\x18\x04 \x03(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\t\x12\x12\n\nexpires_at\x18\x07 \x01(\t\x12\x12\n\nrevoked_at\x18\x08 \x01(\t\x12\x14\n\x0clast_used_at\x18\t \x01(\t\"q\n\x10\x43reateKeyRequest\x12\r\n\x05sites\x18\x01 \x03(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x1c\n\x0f\x65xpires_in_days\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_expires_in_days\"R\n\x11\x43reateKeyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12$\n\x07\x64\x65tails\x18\x03 \x01(\x0b\x32\x13.footfall.v1.ApiKey\"8\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.footfall.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x10RotateKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"\x1e\n\x10RevokeKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"r\n\x04Site\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x10\n\x08timezone\x18\x03 \x01(\t\x12\x0e\n\x06public\x18\x04 \x01(\x08\x12\x1b\n\x0eretention_days\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_retention_days\"C\n\x11\x43reateSiteRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x10\n\x08timezone\x18\x02 \x01(\t\x12\x0e\n\x06public\x18\x03 \x01(\x08\"9\n\x10ListSitesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x11ListSitesResponse\x12 \n\x05sites\x18\x01 \x03(\x0b\x32\x11.footfall.v1.Site\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x11UpdateSiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x06public\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x1b\n\x0eretention_days\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\t\n\x07_publicB\x11\n\x0f_retention_days\"\x1f\n\x11\x44\x65leteSiteRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x12\x44\x65leteSiteResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\"8\n\x14\x44\x65leteVisitorRequest\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x12\n\nvisitor_id\x18\x02 \x01(\t\"%\n\x15\x44\x65leteVisitorResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\"1\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\"D\n\x13\x43reateMemberRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\";\n\x12ListMembersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListMembersResponse\x12$\n\x07members\x18\x01 \x03(\x0b\x32\x13.footfall.v1.Member\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x13UpdateMemberRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04role\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08password\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_roleB\x0b\n\t_password\"!\n\x13RemoveMemberRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xbd\x0b\n\x0f\x41\x63\x63ountsService\x12\x7f\n\x11\x43reateApplication\x12%.footfall.v1.CreateApplicationRequest\x1a&.footfall.v1.CreateApplicationResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/applications:\x01*\x12_\n\tCreateKey\x12\x1d.footfall.v1.CreateKeyRequest\x1a\x1e.footfall.v1.CreateKeyResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/keys:\x01*\x12Y\n\x08ListKeys\x12\x1c.footfall.v1.ListKeysRequest\x1a\x1d.footfall.v1.ListKeysResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/keys\x12k\n\tRotateKey\x12\x1d.footfall.v1.RotateKeyRequest\x1a\x1e.footfall.v1.CreateKeyResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/keys/{id}/rotate:\x01*\x12V\n\tRevokeKey\x12\x1d.footfall.v1.RevokeKeyRequest\x1a\x13.footfall.v1.ApiKey\"\x15\x82\xd3\xe4\x93\x02\x0f*\r/v1/keys/{id}\x12U\n\nCreateSite\x12\x1e.footfall.v1.CreateSiteRequest\x1a\x11.footfall.v1.Site\"\x14\x82\xd3\xe4\x93\x02\x0e\"\t/v1/sites:\x01*\x12]\n\tListSites\x12\x1d.footfall.v1.ListSitesRequest\x1a\x1e.footfall.v1.ListSitesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/sites\x12Z\n\nUpdateSite\x12\x1e.footfall.v1.UpdateSiteRequest\x1a\x11.footfall.v1.Site\"\x19\x82\xd3\xe4\x93\x02\x13\x32\x0e/v1/sites/{id}:\x01*\x12\x65\n\nDeleteSite\x12\x1e.footfall.v1.DeleteSiteRequest\x1a\x1f.footfall.v1.DeleteSiteResponse\"\x16\x82\xd3\xe4\x93\x02\x10*\x0e/v1/sites/{id}\x12\xa3\x01\n\rDeleteVisitor\x12!.footfall.v1.DeleteVisitorRequest\x1a\".footfall.v1.DeleteVisitorResponse\"K\x82\xd3\xe4\x93\x02\x45*&/v1/sites/{site}/visitors/{visitor_id}Z\x1b*\x19/v1/sites/{site}/visitors\x12]\n\x0c\x43reateMember\x12 .footfall.v1.CreateMemberRequest\x1a\x13.footfall.v1.Member\"\x16\x82\xd3\xe4\x93\x02\x10\"\x0b/v1/members:\x01*\x12\x65\n\x0bListMembers\x12\x1f.footfall.v1.ListMembersRequest\x1a .footfall.v1.ListMembersResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/members\x12\x62\n\x0cUpdateMember\x12 .footfall.v1.UpdateMemberRequest\x1a\x13.footfall.v1.Member\"\x1b\x82\xd3\xe4\x93\x02\x15\x32\x10/v1/members/{id}:\x01*\x12_\n\x0cRemoveMember\x12 .footfall.v1.RemoveMemberRequest\x1a\x13.footfall.v1.Member\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/v1/members/{id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSSERVICE'].methods_by_name['ListSites']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/sites'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['UpdateSite']._loaded_options = None
   _globals['_ACCOUNTSSERVICE'].methods_by_name['UpdateSite']._serialized_options = b'\202\323\344\223\002\0232\016/v1/sites/{id}:\001*'
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['DeleteSite']._loaded_options = None
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['DeleteSite']._serialized_options = b'\202\323\344\223\002\020*\016/v1/sites/{id}'
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['DeleteVisitor']._loaded_options = None
+  _globals['_ACCOUNTSSERVICE'].methods_by_name['DeleteVisitor']._serialized_options = b'\202\323\344\223\002E*&/v1/sites/{site}/visitors/{visitor_id}Z\033*\031/v1/sites/{site}/visitors'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['CreateMember']._loaded_options = None
   _globals['_ACCOUNTSSERVICE'].methods_by_name['CreateMember']._serialized_options = b'\202\323\344\223\002\020\"\013/v1/members:\001*'
   _globals['_ACCOUNTSSERVICE'].methods_by_name['ListMembers']._loaded_options = None
@@ -75,27 +79,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEKEYREQUEST']._serialized_start=790
   _globals['_REVOKEKEYREQUEST']._serialized_end=820
   _globals['_SITE']._serialized_start=822
-  _globals['_SITE']._serialized_end=888
-  _globals['_CREATESITEREQUEST']._serialized_start=890
-  _globals['_CREATESITEREQUEST']._serialized_end=957
-  _globals['_LISTSITESREQUEST']._serialized_start=959
-  _globals['_LISTSITESREQUEST']._serialized_end=1016
-  _globals['_LISTSITESRESPONSE']._serialized_start=1018
-  _globals['_LISTSITESRESPONSE']._serialized_end=1096
-  _globals['_UPDATESITEREQUEST']._serialized_start=1098
-  _globals['_UPDATESITEREQUEST']._serialized_end=1161
-  _globals['_MEMBER']._serialized_start=1163
-  _globals['_MEMBER']._serialized_end=1212
-  _globals['_CREATEMEMBERREQUEST']._serialized_start=1214
-  _globals['_CREATEMEMBERREQUEST']._serialized_end=1282
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1284
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1343
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1345
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1429
-  _globals['_UPDATEMEMBERREQUEST']._serialized_start=1431
-  _globals['_UPDATEMEMBERREQUEST']._serialized_end=1528
-  _globals['_REMOVEMEMBERREQUEST']._serialized_start=1530
-  _globals['_REMOVEMEMBERREQUEST']._serialized_end=1563
-  _globals['_ACCOUNTSSERVICE']._serialized_start=1566
-  _globals['_ACCOUNTSSERVICE']._serialized_end=2766
+  _globals['_SITE']._serialized_end=936
+  _globals['_CREATESITEREQUEST']._serialized_start=938
+  _globals['_CREATESITEREQUEST']._serialized_end=1005
+  _globals['_LISTSITESREQUEST']._serialized_start=1007
+  _globals['_LISTSITESREQUEST']._serialized_end=1064
+  _globals['_LISTSITESRESPONSE']._serialized_start=1066
+  _globals['_LISTSITESRESPONSE']._serialized_end=1144
+  _globals['_UPDATESITEREQUEST']._serialized_start=1146
+  _globals['_UPDATESITEREQUEST']._serialized_end=1257
+  _globals['_DELETESITEREQUEST']._serialized_start=1259
+  _globals['_DELETESITEREQUEST']._serialized_end=1290
+  _globals['_DELETESITERESPONSE']._serialized_start=1292
+  _globals['_DELETESITERESPONSE']._serialized_end=1338
+  _globals['_DELETEVISITORREQUEST']._serialized_start=1340
+  _globals['_DELETEVISITORREQUEST']._serialized_end=1396
+  _globals['_DELETEVISITORRESPONSE']._serialized_start=1398
+  _globals['_DELETEVISITORRESPONSE']._serialized_end=1435
+  _globals['_MEMBER']._serialized_start=1437
+  _globals['_MEMBER']._serialized_end=1486
+  _globals['_CREATEMEMBERREQUEST']._serialized_start=1488
+  _globals['_CREATEMEMBERREQUEST']._serialized_end=1556
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1558
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1617
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1619
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1703
+  _globals['_UPDATEMEMBERREQUEST']._serialized_start=1705
+  _globals['_UPDATEMEMBERREQUEST']._serialized_end=1802
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=1804
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=1837
+  _globals['_ACCOUNTSSERVICE']._serialized_start=1840
+  _globals['_ACCOUNTSSERVICE']._serialized_end=3309
 # @@protoc_insertion_point(module_scope)

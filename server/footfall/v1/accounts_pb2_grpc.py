@@ -79,6 +79,16 @@ class AccountsServiceStub:
                 request_serializer=footfall_dot_v1_dot_accounts__pb2.UpdateSiteRequest.SerializeToString,
                 response_deserializer=footfall_dot_v1_dot_accounts__pb2.Site.FromString,
                 _registered_method=True)
+        self.DeleteSite = channel.unary_unary(
+                '/footfall.v1.AccountsService/DeleteSite',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.DeleteSiteRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.DeleteSiteResponse.FromString,
+                _registered_method=True)
+        self.DeleteVisitor = channel.unary_unary(
+                '/footfall.v1.AccountsService/DeleteVisitor',
+                request_serializer=footfall_dot_v1_dot_accounts__pb2.DeleteVisitorRequest.SerializeToString,
+                response_deserializer=footfall_dot_v1_dot_accounts__pb2.DeleteVisitorResponse.FromString,
+                _registered_method=True)
         self.CreateMember = channel.unary_unary(
                 '/footfall.v1.AccountsService/CreateMember',
                 request_serializer=footfall_dot_v1_dot_accounts__pb2.CreateMemberRequest.SerializeToString,
@@ -161,7 +171,25 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSite(self, request, context):
-        """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone.
+        """Changes whether a site can be read without credentials, and how long its events are kept. Host and time zone stay: stored
+        days are days of that zone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSite(self, request, context):
+        """Deletes a site with everything that is stored of it: events, counts, pages, live state. It is gone for every call within a
+        second, and no key is for it any more; its events are removed right after, and their bytes are gone from the files some
+        time later (docs/reliability.md says when). It cannot be undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVisitor(self, request, context):
+        """Removes all events of one visitor of a site: from then on, all counts are as if the visitor had never been there. What the
+        visitor does later counts again, and an `event_id` that was sent before is still a duplicate for a day. It cannot be undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,6 +266,16 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.UpdateSite,
                     request_deserializer=footfall_dot_v1_dot_accounts__pb2.UpdateSiteRequest.FromString,
                     response_serializer=footfall_dot_v1_dot_accounts__pb2.Site.SerializeToString,
+            ),
+            'DeleteSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSite,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.DeleteSiteRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.DeleteSiteResponse.SerializeToString,
+            ),
+            'DeleteVisitor': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVisitor,
+                    request_deserializer=footfall_dot_v1_dot_accounts__pb2.DeleteVisitorRequest.FromString,
+                    response_serializer=footfall_dot_v1_dot_accounts__pb2.DeleteVisitorResponse.SerializeToString,
             ),
             'CreateMember': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateMember,
@@ -481,6 +519,60 @@ class AccountsService:
             '/footfall.v1.AccountsService/UpdateSite',
             footfall_dot_v1_dot_accounts__pb2.UpdateSiteRequest.SerializeToString,
             footfall_dot_v1_dot_accounts__pb2.Site.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/DeleteSite',
+            footfall_dot_v1_dot_accounts__pb2.DeleteSiteRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.DeleteSiteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVisitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/footfall.v1.AccountsService/DeleteVisitor',
+            footfall_dot_v1_dot_accounts__pb2.DeleteVisitorRequest.SerializeToString,
+            footfall_dot_v1_dot_accounts__pb2.DeleteVisitorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,7 +56,18 @@ class AccountsServiceStub:
     ListSites: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListSitesRequest, _accounts_pb2.ListSitesResponse]
     """Returns the account's sites in the order of their hosts."""
     UpdateSite: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.UpdateSiteRequest, _accounts_pb2.Site]
-    """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone."""
+    """Changes whether a site can be read without credentials, and how long its events are kept. Host and time zone stay: stored
+    days are days of that zone.
+    """
+    DeleteSite: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteSiteRequest, _accounts_pb2.DeleteSiteResponse]
+    """Deletes a site with everything that is stored of it: events, counts, pages, live state. It is gone for every call within a
+    second, and no key is for it any more; its events are removed right after, and their bytes are gone from the files some
+    time later (docs/reliability.md says when). It cannot be undone.
+    """
+    DeleteVisitor: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteVisitorRequest, _accounts_pb2.DeleteVisitorResponse]
+    """Removes all events of one visitor of a site: from then on, all counts are as if the visitor had never been there. What the
+    visitor does later counts again, and an `event_id` that was sent before is still a duplicate for a day. It cannot be undone.
+    """
     CreateMember: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CreateMemberRequest, _accounts_pb2.Member]
     """Creates a user of the account."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMembersRequest, _accounts_pb2.ListMembersResponse]
@@ -96,7 +107,18 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     ListSites: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListSitesRequest, _accounts_pb2.ListSitesResponse]  # type: ignore[assignment]
     """Returns the account's sites in the order of their hosts."""
     UpdateSite: _aio.UnaryUnaryMultiCallable[_accounts_pb2.UpdateSiteRequest, _accounts_pb2.Site]  # type: ignore[assignment]
-    """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone."""
+    """Changes whether a site can be read without credentials, and how long its events are kept. Host and time zone stay: stored
+    days are days of that zone.
+    """
+    DeleteSite: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteSiteRequest, _accounts_pb2.DeleteSiteResponse]  # type: ignore[assignment]
+    """Deletes a site with everything that is stored of it: events, counts, pages, live state. It is gone for every call within a
+    second, and no key is for it any more; its events are removed right after, and their bytes are gone from the files some
+    time later (docs/reliability.md says when). It cannot be undone.
+    """
+    DeleteVisitor: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteVisitorRequest, _accounts_pb2.DeleteVisitorResponse]  # type: ignore[assignment]
+    """Removes all events of one visitor of a site: from then on, all counts are as if the visitor had never been there. What the
+    visitor does later counts again, and an `event_id` that was sent before is still a duplicate for a day. It cannot be undone.
+    """
     CreateMember: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CreateMemberRequest, _accounts_pb2.Member]  # type: ignore[assignment]
     """Creates a user of the account."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMembersRequest, _accounts_pb2.ListMembersResponse]  # type: ignore[assignment]
@@ -181,7 +203,30 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.UpdateSiteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.Site, _abc.Awaitable[_accounts_pb2.Site]]:
-        """Changes whether a site can be read without credentials. Host and time zone stay: stored days are days of that zone."""
+        """Changes whether a site can be read without credentials, and how long its events are kept. Host and time zone stay: stored
+        days are days of that zone.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSite(
+        self,
+        request: _accounts_pb2.DeleteSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.DeleteSiteResponse, _abc.Awaitable[_accounts_pb2.DeleteSiteResponse]]:
+        """Deletes a site with everything that is stored of it: events, counts, pages, live state. It is gone for every call within a
+        second, and no key is for it any more; its events are removed right after, and their bytes are gone from the files some
+        time later (docs/reliability.md says when). It cannot be undone.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteVisitor(
+        self,
+        request: _accounts_pb2.DeleteVisitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.DeleteVisitorResponse, _abc.Awaitable[_accounts_pb2.DeleteVisitorResponse]]:
+        """Removes all events of one visitor of a site: from then on, all counts are as if the visitor had never been there. What the
+        visitor does later counts again, and an `event_id` that was sent before is still a duplicate for a day. It cannot be undone.
+        """
 
     @_abc_1.abstractmethod
     def CreateMember(

@@ -61,6 +61,20 @@ class SiteRow(Base):
     timezone: Mapped[str] = mapped_column(Text)
     public: Mapped[bool] = mapped_column(Boolean)
     created_ms: Mapped[int] = mapped_column(BigInteger)
+    #: None: for ever.
+    retention_days: Mapped[int | None] = mapped_column(Integer)
+
+
+class RemovalRow(Base):
+    """An order to remove a site's events, or one visitor's; done or not yet."""
+
+    __tablename__ = "removals"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    site_id: Mapped[str] = mapped_column(Text)
+    visitor_id: Mapped[str | None] = mapped_column(Text)
+    ordered_ms: Mapped[int] = mapped_column(BigInteger)
+    done_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ApplicationRow(Base):

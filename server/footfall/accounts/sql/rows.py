@@ -14,6 +14,7 @@ from footfall.accounts.model import (
     Application,
     KeyKind,
     Plan,
+    RemovalOrder,
     Role,
     Scope,
     Site,
@@ -25,6 +26,7 @@ from footfall.accounts.sql.models import (
     ApplicationRow,
     KeyRow,
     PlanRow,
+    RemovalRow,
     SiteRow,
     UserRow,
     WorkspaceRow,
@@ -101,7 +103,12 @@ def to_site(row: SiteRow, plan: PlanRow) -> Site:
         timezone=row.timezone,
         public=row.public,
         plan=to_plan(plan),
+        retention_days=row.retention_days,
     )
+
+
+def to_order(row: RemovalRow) -> RemovalOrder:
+    return RemovalOrder(row.id, row.site_id, row.visitor_id, is_done=row.done_ms is not None)
 
 
 def to_application(row: ApplicationRow, plan: PlanRow) -> Application:

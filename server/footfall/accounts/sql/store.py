@@ -1,4 +1,4 @@
-"""The accounts store: accounts and plans, sites, applications, workspaces and salts; users and API
+"""The accounts store: accounts and plans, applications, workspaces and salts; sites, users and API
 keys are parts of their own.
 """
 
@@ -20,7 +20,6 @@ from footfall.accounts.model import (
     ApplicationAccess,
     ApplicationGrant,
     Plan,
-    Site,
     Subscription,
     Workspace,
 )
@@ -31,7 +30,6 @@ from footfall.accounts.sql.models import (
     ApplicationRow,
     PlanRow,
     SaltRow,
-    SiteRow,
     WorkspaceRow,
 )
 from footfall.accounts.sql.rows import (
@@ -42,17 +40,17 @@ from footfall.accounts.sql.rows import (
     to_account,
     to_application,
     to_plan,
-    to_site,
     to_workspace,
     with_plan,
 )
+from footfall.accounts.sql.sites import SiteStatements
 from footfall.accounts.sql.users import UserStatements
 from footfall.errors import FieldViolation, InvalidInputError, NotFoundError
 
 _SALT_BYTES = 32
 
 
-class SqlAccountStore(KeyStatements, UserStatements):
+class SqlAccountStore(KeyStatements, SiteStatements, UserStatements):
     """An AccountStore on SQLite or PostgreSQL; see there for what the methods promise."""
 
     def create_account(self, name: str, plan: str) -> Account:
@@ -97,21 +95,6 @@ class SqlAccountStore(KeyStatements, UserStatements):
             for allowance, value in allowances.items():
                 setattr(row, allowance, value)
             return to_plan(row)
-
-    def create_site(self, account: str, host: str, timezone: str, *, public: bool) -> Site:
-        exists = taken("host", f"The account already has a site for {host!r}.")
-        with self._writing(exists) as session:
-            owner = find_account(session, account)
-            row = SiteRow(
-                id=make_id(),
-                account_id=owner.id,
-                host=host,
-                timezone=timezone,
-                public=public,
-                created_ms=now_ms(),
-            )
-            session.add(row)
-            return to_site(row, owner.plan)
 
     def create_application(
         self, account: str, name: str, write_digest: bytes, read_digest: bytes
@@ -203,29 +186,6 @@ class SqlAccountStore(KeyStatements, UserStatements):
             row = session.get(AccountRow, account_id)
             return None if row is None else Subscription(row.id, to_plan(row.plan))
 
-    def account_sites(self, account: str) -> list[Site]:
-        with self._reading() as session:
-            owner = find_account(session, account)
-            rows = session.scalars(select(SiteRow).where(SiteRow.account_id == owner.id))
-            return sorted((to_site(row, owner.plan) for row in rows), key=lambda site: site.host)
-
-    def update_site(self, account: str, site_id: str, *, public: bool | None = None) -> Site:
-        with self._writing() as session:
-            owner = find_account(session, account)
-            row = session.get(SiteRow, site_id) if is_storable(site_id) else None
-            if row is None or row.account_id != owner.id:
-                raise NotFoundError(f"The account has no site {site_id!r}.")
-            if public is not None:
-                row.public = public
-            return to_site(row, owner.plan)
-
-    def get_site(self, site_id: str) -> Site | None:
-        if not is_storable(site_id):
-            return None
-        with self._reading() as session:
-            found = session.execute(with_plan(SiteRow).where(SiteRow.id == site_id)).one_or_none()
-            return None if found is None else to_site(*found)
-
     def get_application(self, application_id: str) -> Application | None:
         if not is_storable(application_id):
             return None
@@ -235,11 +195,6 @@ class SqlAccountStore(KeyStatements, UserStatements):
             ).one_or_none()
             return None if found is None else to_application(*found)
 
-    def list_sites(self) -> list[Site]:
-        with self._reading() as session:
-            statement = with_plan(SiteRow).order_by(SiteRow.created_ms, SiteRow.id)
-            return [to_site(*found) for found in session.execute(statement)]
-
     def salt(self, day: int, now_day: int) -> bytes:
         if not now_day - 1 <= day <= now_day + 1:
             raise ValueError(f"day {day} is not beside {now_day}")
@@ -248,6 +203,11 @@ class SqlAccountStore(KeyStatements, UserStatements):
         if day in stored and min(stored) >= now_day - 1:
             return stored[day]
         return self._make_salt(day, now_day)
+
+    def forget_salts(self, now_day: int) -> None:
+        with self._writing() as session:
+            session.execute(delete(SaltRow).where(SaltRow.day < now_day - 1))
+        self._overwrite_log()
 
     def _make_salt(self, day: int, now_day: int) -> bytes:
         """Forget old salts and return the day's: the one that another server made first, if one

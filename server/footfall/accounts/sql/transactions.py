@@ -36,6 +36,21 @@ class Transactions:
         with domain_errors(taken), self._writes.begin() as session:
             yield session
 
+    def _overwrite_log(self) -> None:
+        """Leave nothing in SQLite's write-ahead log of what has been deleted: the file itself has
+        it overwritten (`secure_delete`), the log keeps older pages until it is used again.
+
+        Another connection may be in the way for longer than is waited; the next call does it then.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        with domain_errors():
+            connection = self._engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def ping(self) -> None:
         with self._reading() as session:
             # Reads a table: SQLite would answer a constant without its file.

@@ -37,6 +37,11 @@ class KeptFolds:
         self._folds.move_to_end(key)
         return kept[0]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._folds.clear()
+        self._bytes = 0
+
     def put(self, key: Hashable, fold: Fold) -> None:
         """Keep a fold that nothing is added to any more; what was not asked for longest goes."""
         size = fold.size_bytes()

@@ -177,6 +177,10 @@ class QueryService:
         self._live = live
         self._clock_us = clock_us
 
+    def forget(self) -> None:
+        """Forget what was counted, after events have been removed."""
+        self._kept.clear()
+
     async def answer(
         self, site: Site, documents: Sequence[Any], defaults: Defaults, timeout_s: float
     ) -> list[QueryAnswer | FaultyQuery]:

@@ -25,25 +25,14 @@ class DaySalts:
         return self.by_day.get(day) or self.by_day[self.today]
 
 
-class SaltKeeper:
-    """Holds the salts of the running day, so that ids are derived without waiting."""
+async def day_salts(source: SaltSource, now_us: int) -> DaySalts:
+    """Return the salts of the day of `now_us`; raises UnavailableError if they cannot be had.
 
-    def __init__(self, source: SaltSource) -> None:
-        self._source = source
-        self._held: DaySalts | None = None
-
-    async def salts(self, now_us: int) -> DaySalts:
-        """Return the salts of the day of `now_us`; raises UnavailableError if they cannot be had.
-
-        Asks the source once a day.
-        """
-        today = now_us // _DAY_US
-        held = self._held
-        if held is None or held.today != today:
-            days = (today - 1, today, today + 1)
-            held = DaySalts(today, {day: await self._source.fetch(day) for day in days})
-            self._held = held
-        return held
+    To be held for one call and no longer: when a salt is forgotten is the source's business.
+    """
+    today = now_us // _DAY_US
+    days = (today - 1, today, today + 1)
+    return DaySalts(today, {day: await source.fetch(day) for day in days})
 
 
 def derive_visitor_ids(
