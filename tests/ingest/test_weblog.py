@@ -182,15 +182,35 @@ def test_every_line_of_a_log_has_one_verdict() -> None:
     assert verdicts == log.skipped + Counter(page=log.pages)
 
 
+def next_id(ids: EventIds, target: bytes) -> str:
+    """Return the id of a line that asks for a target."""
+    text = COMMON.replace(b"/a?b=c", b"/" + target.strip()) + target[len(target.strip()) :]
+    line = parse_line(text)
+    assert line is not None
+    return ids.next(line, text)
+
+
 def test_ids_are_the_same_whenever_a_log_is_read() -> None:
     lines = [b"a", b"b", b"a", b"a\r", b"c", b"b"]
     ids, again, grown = EventIds(), EventIds(), EventIds()
-    first = [ids.next(line) for line in lines]
+    first = [next_id(ids, line) for line in lines]
     assert len(set(first)) == len(lines), "identical lines are different events"
-    assert [again.next(line) for line in lines] == first
-    assert [grown.next(line) for line in [*lines, b"a"]][:6] == first
+    assert [next_id(again, line) for line in lines] == first
+    assert [next_id(grown, line) for line in [*lines, b"a"]][:6] == first
     assert all(len(event_id) <= 128 for event_id in first)
-    assert len({EventIds().next(line) for line in (b"a", b"b", b"c")}) == 3
+    assert len({next_id(EventIds(), line) for line in (b"a", b"b", b"c")}) == 3
+
+
+def test_no_address_is_found_by_trying_all() -> None:
+    """Whoever has a stored id and all that is stored beside it is left with one in 256 of them."""
+    tail = COMBINED.partition(b" ")[2] + b' "198.51.100.77"'
+    ids = set()
+    for number in range(20_000):
+        text = b"192.0.%d.%d " % divmod(number, 256) + tail
+        line = parse_line(text)
+        assert line is not None
+        ids.add(EventIds().next(line, text))
+    assert len(ids) == 256
 
 
 def test_ids_need_bounded_memory() -> None:
@@ -202,7 +222,7 @@ def test_ids_need_bounded_memory() -> None:
     for number in range(1000):
         line = dice.choice(recent) if recent and dice.random() < 0.5 else b"%d" % number
         recent = [*(old for old in recent if old != line), line][-10:]
-        event_id = ids.next(line)
+        event_id = next_id(ids, line)
         assert event_id not in seen
         seen.add(event_id)
 

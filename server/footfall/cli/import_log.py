@@ -150,7 +150,7 @@ class _Reading:
             ids = EventIds()
             for number, text in enumerate(lines_of(_blocks(name, moved)), 1):
                 line = parse_line(text)
-                event = Skip.MALFORMED if line is None else event_of(line, ids.next(text))
+                event = Skip.MALFORMED if line is None else event_of(line, ids.next(line, text))
                 if isinstance(event, Skip):
                     self.skipped[event] += 1
                     continue
