@@ -70,8 +70,10 @@ def main() -> None:
     """Build the sites and print what queries take."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pageviews", type=int, default=2_000_000)
-    count = parser.parse_args().pageviews
-    for days in (90, 30):
+    parser.add_argument("--days", type=int, nargs="*", default=[90, 30])
+    arguments = parser.parse_args()
+    count = arguments.pageviews
+    for days in arguments.days:
         print(f"\n{count:,} page views in {days} days", flush=True)
         with tempfile.TemporaryDirectory(prefix="ffq") as folder, valkey() as redis:
             settings = Settings(

@@ -140,11 +140,11 @@ class QueryReader(Protocol):
     """Reads the events behind batch queries. Time limits and errors are those of EventReader."""
 
     async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
-        """Give each scan's events to what takes them, in portions; without any event, not at all.
+        """Give each scan's events to what takes them, in parts; without any event, not at all.
 
         All scans see the store as it is at one moment. What takes events is called in another
-        thread, one portion at a time. A portion holds visitors whole, in the order of EventRows,
-        and at most a few million events, unless a visitor has more.
+        thread, one part at a time. A part holds visitors whole, in the order of EventRows, and at
+        most a few million events, unless a visitor has more.
         """
 
 

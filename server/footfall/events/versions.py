@@ -17,7 +17,7 @@ class HistoryVersions:
     def __init__(self) -> None:
         self._boot = secrets.token_hex(8)
         self._changes = count(1)
-        #: The last change that may have taken something back: a commit that failed.
+        #: The last change that may have taken something of any site back: a commit that failed.
         self.generation = 0
         self._sites: dict[str, int] = {}
         self._pages: dict[str, int] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import TypeVar
 
 from footfall.analytics.queries.catalogue import Column, QueryType
@@ -73,16 +74,21 @@ _MEASURES: Mapping[str, Callable[[Counts, int, str], Cell]] = {
 }
 
 
-def breakdown_rows(kind: QueryType, counted: Mapping[_Key, Sequence[int]], total: int) -> list[Row]:
-    """Return a row for each key with its events, visitors and share."""
-    rows: list[Row] = []
-    for key, (events, visitors) in counted.items():
-        name = key[0] or kind.missing
-        if name is not None:
-            rows.append((name, *key[1:], events, visitors, percent(events, total)))
-    texts = len(kind.columns) - 3
-    rows.sort(key=lambda row: (-int(row[texts]), row[:texts]))
-    return rows
+def breakdown_rows(
+    query: Query, kind: QueryType, counted: Mapping[_Key, Sequence[int]], total: int
+) -> list[Row]:
+    """Return a row for each key with its events, visitors and share, most events first; only as
+    many as the query's page takes, if that is in this order.
+    """
+    ranked: Iterable[tuple[int, tuple[str, ...], int]] = (
+        (-events, (key[0] or kind.missing or "", *key[1:]), visitors)
+        for key, (events, visitors) in counted.items()
+        if key[0] or kind.missing is not None
+    )
+    ranked = sorted(ranked) if query.sort_by else nsmallest(query.page * query.limit, ranked)
+    return [
+        (*texts, -events, visitors, percent(-events, total)) for events, texts, visitors in ranked
+    ]
 
 
 def page_of(query: Query, kind: QueryType, rows: Sequence[Row]) -> Sequence[Row]:

@@ -1,4 +1,5 @@
-"""Counts over columns of events, one portion of visitors after the other.
+"""Counts over columns of events, of one portion of visitors after the other: no visitor is in two,
+so that counts add up, and what is counted of some visitors can be taken out again.
 
 Where sessions are asked for, rows come by visitor and time, so that the events of a session lie
 side by side, and so do those of a visitor: both are found by comparing neighbours.
@@ -6,22 +7,28 @@ side by side, and so do those of a visitor: both are found by comparing neighbou
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from footfall.analytics.queries.calendar import Granularity, LocalDays
-from footfall.analytics.queries.model import EventField, EventRows, Int64s, Texts
+from footfall.analytics.queries.model import (
+    Bools,
+    EventField,
+    EventRows,
+    Int64s,
+    Numbers,
+    Texts,
+)
 
 #: A session ends when so long no page is viewed.
 GAP_US = 30 * 60 * 1_000_000
 #: How far a session is followed beyond the end of a range.
 FOLLOWED_US = 24 * 60 * 60 * 1_000_000
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -33,6 +40,40 @@ class Counts:
     sessions: int = 0
     bounces: int = 0
     duration_us: int = 0
+
+    def add(self, other: Counts, sign: int = 1) -> None:
+        """Add the counts of other visitors, or take those of some out."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
+
+
+_Key = TypeVar("_Key", str, tuple[str, str, str])
+
+
+class Table(Generic[_Key]):
+    """Events and their visitors by key, of the keys that have any; and the number of all events
+    that were looked at.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[_Key, tuple[int, int]] = {}
+        self.total = 0
+
+    def add(self, other: Self, sign: int = 1) -> None:
+        """Add the counts of other visitors, or take those of some out."""
+        self.total += sign * other.total
+        if not self.counts and sign == 1:
+            self.counts = other.counts.copy()
+            return
+        self._add((key, sign * events, sign * each) for key, (events, each) in other.counts.items())
+
+    def _add(self, counted: Iterable[tuple[_Key, int, int]]) -> None:
+        counts = self.counts
+        for key, events, visitors in counted:
+            before = counts.get(key, (0, 0))
+            counts[key] = now = (before[0] + events, before[1] + visitors)
+            if not now[0]:
+                del counts[key]
 
 
 class Portion:
@@ -92,6 +133,10 @@ class Number:
         """Count a portion."""
         self.events += int(np.count_nonzero(portion.inside))
 
+    def add(self, other: Number, sign: int = 1) -> None:
+        """Add the events of other visitors, or take those of some out."""
+        self.events += sign * other.events
+
     def size_bytes(self) -> int:
         """Return about how much memory it takes."""
         return 1024
@@ -113,6 +158,10 @@ class Totals:
         counts.bounces += int(np.count_nonzero(sessions.bounces))
         counts.duration_us += int(sessions.duration_us.sum())
 
+    def add(self, other: Totals, sign: int = 1) -> None:
+        """Add the counts of other visitors, or take those of some out."""
+        self.counts.add(other.counts, sign)
+
     def size_bytes(self) -> int:
         """Return about how much memory it takes."""
         return 1024
@@ -132,18 +181,23 @@ class Series:
         """Count a portion."""
         rows, inside = portion.rows, portion.inside
         bucket = self._days.buckets(portion.local_us, self._granularity)
-        self._add("pageviews", bucket[inside])
-        self._add("visitors", _pairs(bucket[inside], rows.visitors[inside]))
+        self._count("pageviews", bucket[inside])
+        self._count("visitors", _pairs(bucket[inside], rows.visitors[inside]))
         sessions = portion.sessions()
         begun = bucket[sessions.first]
-        self._add("sessions", begun)
-        self._add("bounces", begun[sessions.bounces])
+        self._count("sessions", begun)
+        self._count("bounces", begun[sessions.bounces])
         # Not bincount's weights: those are floating point.
         np.add.at(self._sums["duration_us"], begun, sessions.duration_us)
 
-    def _add(self, name: str, buckets: Int64s) -> None:
+    def _count(self, name: str, buckets: Int64s) -> None:
         sums = self._sums[name]
         sums += np.bincount(buckets, minlength=len(sums))
+
+    def add(self, other: Series, sign: int = 1) -> None:
+        """Add the counts of other visitors, or take those of some out."""
+        for name, sums in other._sums.items():
+            self._sums[name] += sign * sums
 
     def counts(self) -> dict[str, Counts]:
         """Return the counts by the buckets' names, in the order of time."""
@@ -157,18 +211,16 @@ class Series:
         return 1024 + 256 * len(self.labels)
 
 
-class Breakdown:
+class Breakdown(Table[str]):
     """Events and their visitors by the values of a text; of page views, also where sessions begin
     or end with them.
     """
 
     def __init__(self, field: EventField, of: str = "events", *, sourced: bool = False) -> None:
+        super().__init__()
         self.field = field
         self._of = of
         self._sourced = sourced
-        self.counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        #: The number of all rows that were looked at.
-        self.total = 0
 
     def take(self, portion: Portion) -> None:
         """Count a portion."""
@@ -180,10 +232,7 @@ class Breakdown:
         events, visitors = count_pairs(
             texts.codes[chosen], portion.rows.visitors[chosen], len(texts.values)
         )
-        for code in np.flatnonzero(events).tolist():
-            known = self.counts[texts.values[code]]
-            known[0] += int(events[code])
-            known[1] += int(visitors[code])
+        self._add(_table(texts.values, events, visitors))
 
     def size_bytes(self) -> int:
         """Return about how much memory it takes."""
@@ -197,17 +246,15 @@ class Breakdown:
         return np.flatnonzero(portion.inside)
 
 
-class Properties:
+class Properties(Table[tuple[str, str, str]]):
     """Custom events and their visitors by name, property and value.
 
     With `first_of` each event has one property at most: the first of these names that it has.
     """
 
     def __init__(self, first_of: tuple[str, ...] = ()) -> None:
+        super().__init__()
         self._first_of = first_of
-        self.counts: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-        #: The number of all events.
-        self.total = 0
 
     def take(self, portion: Portion) -> None:
         """Count a portion."""
@@ -225,10 +272,7 @@ class Properties:
                 owners.append(row)
         visitors = portion.rows.visitors[np.array(owners, dtype=np.intp)]
         events, distinct = count_pairs(np.array(codes, dtype=np.int32), visitors, len(numbers))
-        for triple, code in numbers.items():
-            known = self.counts[triple]
-            known[0] += int(events[code])
-            known[1] += int(distinct[code])
+        self._add(_table(list(numbers), events, distinct))
 
     def size_bytes(self) -> int:
         """Return about how much memory it takes."""
@@ -242,6 +286,16 @@ class Properties:
         return [("", known[name]) for name in self._first_of if known.get(name)][:1]
 
 
+def _table(
+    keys: Sequence[_Key], events: Int64s, visitors: Int64s
+) -> Iterable[tuple[_Key, int, int]]:
+    """Yield what has been counted of each key that has any event; they go by their places."""
+    found = np.flatnonzero(events)
+    columns = (found.tolist(), events[found].tolist(), visitors[found].tolist())
+    for code, of_key, distinct in zip(*columns, strict=True):
+        yield keys[code], of_key, distinct
+
+
 def _property_pairs(document: str) -> list[tuple[str, str]]:
     """Return names and values of a custom event's properties, values as texts."""
     if not document:
@@ -252,7 +306,9 @@ def _property_pairs(document: str) -> list[tuple[str, str]]:
     ]
 
 
-def count_pairs(codes: npt.NDArray[np.int32], visitors: Int64s, size: int) -> tuple[Int64s, Int64s]:
+def count_pairs(
+    codes: npt.NDArray[np.int32], visitors: Numbers, size: int
+) -> tuple[Int64s, Int64s]:
     """Return the rows and the distinct visitors of each code below `size`, in any order."""
     # One sort of plain integers takes less time than any way to group the rows.
     pairs = np.sort((codes.astype(np.int64) << 32) | visitors)
@@ -262,7 +318,7 @@ def count_pairs(codes: npt.NDArray[np.int32], visitors: Int64s, size: int) -> tu
     return rows, np.bincount(pairs[new] >> 32, minlength=size)
 
 
-def _pairs(groups: npt.NDArray[np.integer], visitors: Int64s) -> Int64s:
+def _pairs(groups: Numbers, visitors: Numbers) -> Int64s:
     """Return the group of each distinct (group, visitor); rows are by either, and by the other
     within it, but for a clock that is put back over midnight.
     """
@@ -280,7 +336,7 @@ def _pairs(groups: npt.NDArray[np.integer], visitors: Int64s) -> Int64s:
     return found
 
 
-def _distinct(ordered: Int64s) -> int:
+def _distinct(ordered: Numbers) -> int:
     """Return the number of distinct values of a sorted column."""
     if not len(ordered):
         return 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Int64s = npt.NDArray[np.int64]
+#: Numbers of things, or of rows.
+Numbers = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
 
 
 class EventKind(StrEnum):
@@ -57,6 +61,30 @@ class Condition:
     operator: Operator
     values: tuple[str, ...]
 
+    def test(self) -> Callable[[str], bool]:
+        """Return what says of a text whether it is so."""
+        return _TESTS[self.operator](self.values)
+
+
+def _like(values: tuple[str, ...]) -> Callable[[str], bool]:
+    parts = re.split("([%_])", values[0])
+    pattern = "".join({"%": ".*", "_": "."}.get(part, re.escape(part)) for part in parts)
+    whole = re.compile(pattern, re.DOTALL)
+    return lambda text: whole.fullmatch(text) is not None
+
+
+#: By operator, what makes a test of a condition's values. Texts are in the order of their UTF-8.
+_TESTS: Final[Mapping[Operator, Callable[[tuple[str, ...]], Callable[[str], bool]]]] = {
+    "in": lambda values: frozenset(values).__contains__,
+    "not_in": lambda values: lambda text: text not in values,
+    "contains": lambda values: lambda text: values[0] in text,
+    "not_contains": lambda values: lambda text: values[0] not in text,
+    "starts_with": lambda values: lambda text: text.startswith(values[0]),
+    "like": _like,
+    "gt": lambda values: lambda text: text > values[0],
+    "lt": lambda values: lambda text: text < values[0],
+}
+
 
 @dataclass(frozen=True, slots=True)
 class EventScan:
@@ -84,18 +112,32 @@ class Texts:
 class EventRows:
     """Events in the order of the scan; all events of a visitor that it has.
 
-    A visitor is a number below 2^31 that holds within these rows. Visitors are told apart by 63
-    bits of a hash of the id: among a million, two are taken for one with a chance of 1 in 18
-    millions.
+    A visitor is a number below 2^31 that holds within these rows. Two ids never share one.
     """
 
-    visitors: Int64s
+    visitors: Numbers
     ts_us: Int64s
-    texts: dict[EventField, Texts]
+    texts: Mapping[EventField, Texts]
 
     def __len__(self) -> int:
         return len(self.ts_us)
 
 
-#: Takes events in portions: every visitor is in one of them.
-Take = Callable[[EventRows], None]
+@dataclass(frozen=True, slots=True)
+class EventPart:
+    """Events to be counted, or to be taken out of what was counted; its visitors are there whole.
+
+    What is counted adds up over parts, because no visitor is counted in two of them: one whose
+    events in a part are not all of them any more is first taken out.
+    """
+
+    #: Makes the rows; whoever has counted the part before need not have them made.
+    rows: Callable[[], EventRows]
+    #: 1, or -1: what is counted of the rows has to be taken out.
+    sign: Literal[1, -1] = 1
+    #: What the part goes by if it may come again; its rows never change. No other part has it.
+    name: Hashable | None = None
+
+
+#: Takes a scan's events, part by part.
+Take = Callable[[EventPart], None]

@@ -57,9 +57,7 @@ This page is made of the catalogue: `python -m footfall.analytics.queries > docs
 ## What is counted
 
 - **Page views** of people: bots and referrer spam are left out, as everywhere.
-- **Visitors** are the distinct visitor ids with a page view. They are told apart by 63 bits of a
-  hash of the id: among a million visitors, two are taken for one with a chance of 1 in 18
-  millions.
+- **Visitors** are the distinct visitor ids with a page view.
 - **Sessions** are visits: a visitor's page views until 30 minutes pass without one. A session
   counts, whole, in the day, hour or range in which it begins; one that began before the range
   does not count, and one that goes on after its end is followed for 24 hours. Heartbeats and

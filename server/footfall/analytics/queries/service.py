@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from footfall.accounts.model import Site
@@ -42,7 +42,7 @@ from footfall.analytics.queries.model import (
     Condition,
     EventField,
     EventKind,
-    EventRows,
+    EventPart,
     EventScan,
     Take,
 )
@@ -58,9 +58,14 @@ _PAGEVIEW = EventKind.PAGEVIEW
 
 
 class Fold(Kept, Protocol):
-    """Something that is counted, portion by portion."""
+    """Something that is counted, of a portion at a time."""
 
     def take(self, portion: Portion) -> None: ...
+    def add(self, other: Any, sign: int = 1) -> None: ...
+
+
+#: Makes a fold that has counted nothing yet.
+_Make = Callable[[LocalDays], Fold]
 
 
 #: Returns a text that changes whenever the page views of a site may have changed.
@@ -78,22 +83,40 @@ class _ScanKey:
     conditions: tuple[Condition, ...]
 
 
-@dataclass(slots=True)
 class _Scan:
     """A scan and what is made of it."""
 
-    days: LocalDays
-    fields: set[EventField] = field(default_factory=set)
-    #: Whether the events around the days matter, too.
-    sessions: bool = False
-    #: Folds by what they count, so that the same is not counted twice.
-    folds: dict[Any, Fold] = field(default_factory=dict)
+    def __init__(self, key: _ScanKey, kept: KeptFolds) -> None:
+        self.days = LocalDays(key.timezone, key.first_day, key.last_day)
+        self.fields: set[EventField] = set()
+        #: Whether the events around the days matter, too.
+        self.sessions = False
+        #: Folds by what they count, so that the same is not counted twice.
+        self.folds: dict[Any, Fold] = {}
+        self._key = key
+        self._kept = kept
+        self._makes: dict[Any, _Make] = {}
 
-    def take(self, rows: EventRows) -> None:
-        """Let a portion of the events go through all folds."""
-        portion = Portion(rows, self.days)
-        for fold in self.folds.values():
-            fold.take(portion)
+    def fold(self, identity: Any, make: _Make) -> Fold:
+        """Return the fold of this identity, made if it is new."""
+        if identity not in self.folds:
+            self.folds[identity] = make(self.days)
+            self._makes[identity] = make
+        return self.folds[identity]
+
+    def take(self, part: EventPart) -> None:
+        """Let a part of the events go through all folds, but for what is known of it."""
+        portion: Portion | None = None
+        for identity, fold in self.folds.items():
+            key = (part.name, self._key, identity)
+            counted = self._kept.get(key) if part.name is not None else None
+            if counted is None:
+                portion = portion or Portion(part.rows(), self.days)
+                counted = self._makes[identity](self.days)
+                counted.take(portion)
+                if part.name is not None:
+                    self._kept.put(key, counted)
+            fold.add(counted, part.sign)
 
 
 class _Scans:
@@ -109,7 +132,7 @@ class _Scans:
         self,
         key: _ScanKey,
         identity: Any,
-        make: Callable[[LocalDays], Fold],
+        make: _Make,
         *fields: EventField,
         sessions: bool = False,
     ) -> Any:
@@ -121,13 +144,10 @@ class _Scans:
             return known
         scan = self._scans.get(key)
         if scan is None:
-            days = LocalDays(key.timezone, key.first_day, key.last_day)
-            scan = self._scans[key] = _Scan(days)
+            scan = self._scans[key] = _Scan(key, self._kept)
         scan.fields.update(fields)
         scan.sessions |= sessions
-        if identity not in scan.folds:
-            scan.folds[identity] = make(scan.days)
-        return scan.folds[identity]
+        return scan.fold(identity, make)
 
     def questions(self) -> list[tuple[EventScan, Take]]:
         """Return what the store is asked, and what takes each answer."""
@@ -292,7 +312,7 @@ def _plan(query: Query, parameter: Parameter, scans: _Scans) -> _Rows | None:
                 EventField.NAME,
                 EventField.PROPERTIES,
             )
-            return lambda: breakdown_rows(kind, properties.counts, properties.total)
+            return lambda: breakdown_rows(query, kind, properties.counts, properties.total)
         case Shape.LINKS:
             named = Condition(EventField.NAME, "in", (OUTBOUND_NAME,))
             links: Properties = scans.fold(
@@ -303,11 +323,12 @@ def _plan(query: Query, parameter: Parameter, scans: _Scans) -> _Rows | None:
                 EventField.PROPERTIES,
             )
             return lambda: breakdown_rows(
+                query,
                 kind,
                 {(value,): counts for (_, _, value), counts in links.counts.items()},
                 links.total,
             )
-    return _plan_breakdown(kind, key, scans)
+    return _plan_breakdown(query, kind, key, scans)
 
 
 def _plan_totals(kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans) -> _Rows:
@@ -318,7 +339,9 @@ def _plan_totals(kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans) -
     return lambda: [counts_row(kind.columns, totals.counts, custom.events if custom else 0)]
 
 
-def _plan_breakdown(kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans) -> _Rows:
+def _plan_breakdown(
+    query: Query, kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans
+) -> _Rows:
     about = kind.field
     if about is None:
         raise ValueError(f"{kind.name} is about no field")
@@ -332,5 +355,5 @@ def _plan_breakdown(kind: QueryType, key: Callable[..., _ScanKey], scans: _Scans
         sessions=of != "events",
     )
     return lambda: breakdown_rows(
-        kind, {(name,): counts for name, counts in breakdown.counts.items()}, breakdown.total
+        query, kind, {(name,): counts for name, counts in breakdown.counts.items()}, breakdown.total
     )

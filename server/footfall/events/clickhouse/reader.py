@@ -22,7 +22,7 @@ from footfall.analytics.model import (
     TimeseriesQuery,
     WebEventRow,
 )
-from footfall.analytics.queries.model import EventField, EventScan, Take
+from footfall.analytics.queries.model import EventField, EventPart, EventScan, Take
 from footfall.errors import DeadlineError
 from footfall.events import export_statements, history, query_statements, site_rows, statements
 from footfall.events.clickhouse.driver import Driver, compile_sql
@@ -181,7 +181,10 @@ class ClickHouseReader:
                 for part in query_statements.portions(
                     scan, events, query_statements.PORTION_ROWS, through_seq
                 ):
-                    take(query_statements.event_rows(scan, fetch(part), known_paths))
+                    found = query_statements.stored_rows(
+                        scan.fields, fetch(part), known_paths, ordered=scan.ordered
+                    )
+                    take(EventPart(lambda rows=found.rows: rows))  # type: ignore[misc]
 
         async def stop() -> None:
             await asyncio.to_thread(self._driver.kill, query_id)

@@ -17,8 +17,7 @@ from footfall.analytics.model import (
     TimeseriesQuery,
     WebEventRow,
 )
-from footfall.analytics.queries.model import EventField, EventScan, Take
-from footfall.events import export_statements, history, query_statements, site_rows, statements
+from footfall.events import export_statements, history, site_rows, statements
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.sql import Connection, fetch, folded_seq, last_seq, run, snapshot
 
@@ -81,10 +80,6 @@ class DuckDBReader:
     async def ping(self, timeout_s: float) -> None:
         """See EventReader.ping."""
         await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
-
-    async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
-        """See QueryReader.scan_events; all statements see the snapshot of one transaction."""
-        await self._engine.read(lambda connection: _scan_events(connection, scans), timeout_s)
 
     async def measure_rows(self, query: site_rows.RowsQuery, timeout_s: float) -> tuple[int, int]:
         """See SiteRows.measure_rows."""
@@ -152,17 +147,3 @@ def read_history(connection: Connection, query: HistoryQuery) -> History:
         [history.day_count(row) for row in days],
         [history.page_count(row) for row in pages_found],
     )
-
-
-def _scan_events(connection: Connection, scans: Sequence[tuple[EventScan, Take]]) -> None:
-    known_paths: pa.Table | None = None
-    with snapshot(connection):
-        for scan, take in scans:
-            ((events,),) = run(connection, query_statements.count(scan)).fetchall()
-            if not events:
-                continue
-            if known_paths is None and EventField.PATH in scan.fields:
-                known_paths = run(connection, query_statements.paths(scan.site_id)).to_arrow_table()
-            for part in query_statements.portions(scan, events, query_statements.PORTION_ROWS):
-                table = run(connection, part).to_arrow_table()
-                take(query_statements.event_rows(scan, table, known_paths))

@@ -28,11 +28,13 @@ from sqlalchemy import (
 )
 
 from footfall.analytics.model import History, HistoryQuery, PaceCounts, PaceQuery
+from footfall.analytics.queries.model import EventScan, Take
 from footfall.errors import FootfallError, UnavailableError
 from footfall.events import statements
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.folding import add_up
+from footfall.events.duckdb.frames import EventFrames
 from footfall.events.duckdb.mirror import HistoryMirrors
 from footfall.events.duckdb.reader import read_history
 from footfall.events.duckdb.removing import erase
@@ -96,6 +98,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
         self._checkpoint_after = 0.0
         self._writer = Writer(self, clock)
         self._mirrors = HistoryMirrors(self._writer)
+        self._frames = EventFrames(self._writer)
         try:
             with self._engine.cursor() as connection:
                 self._migrate(connection)
@@ -262,6 +265,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
     def _forget(self, site_id: str) -> None:
         """Drop everything that is kept in memory of a site's events: some of them are gone."""
         self._mirrors.forget(site_id)
+        self._frames.forget(site_id)
 
     def _settle(self, wanted_seq: int | None = None) -> bool:
         """Find out what became of a commit that failed at its very end.
@@ -297,6 +301,10 @@ class DuckDBStore(DuckDBWorkspaceReader):
         return await self._engine.read(
             lambda connection: self._mirrors.pace(connection, query), timeout_s
         )
+
+    async def scan_events(self, scans: Sequence[tuple[EventScan, Take]], timeout_s: float) -> None:
+        """See QueryReader.scan_events: from memory where it can be."""
+        await self._engine.read(lambda connection: self._frames.scan(connection, scans), timeout_s)
 
     async def differences(self, rows_max: int, timeout_s: float) -> list[AnyDifference]:
         """See EventStore.differences."""
