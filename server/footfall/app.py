@@ -46,7 +46,7 @@ from footfall.analytics.timeseries import TimeseriesService
 from footfall.analytics.web_export import WebExportService
 from footfall.errors import FootfallError, UnavailableError
 from footfall.events import EventStore, open_event_store
-from footfall.events.sandbox import EventSandbox
+from footfall.events.sandbox import EventSandbox, SandboxLimits, SandboxStats
 from footfall.ingest.commit import GroupCommitter
 from footfall.ingest.enrich.geo import MmdbGeo, NoGeo
 from footfall.ingest.enrich.useragent import warm_up
@@ -297,7 +297,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "AccountsService": _administration(accounts, removals, stack),
                 "SessionService": SessionServicer(sessions),
                 "QueryService": QueryServicer(queries, accounts.account_sites),
-                "CustomQueryService": _custom_queries(events, stack),
+                "CustomQueryService": _custom_queries(events, settings, metrics, stack),
                 "UsageService": UsageServicer(usage),
                 "StatusService": StatusServicer(health),
             },
@@ -440,10 +440,42 @@ def _allowances(
     return rate_limit, UsageService(limiter, custom_sql_per_minute=settings.custom_sql_per_minute)
 
 
-def _custom_queries(events: EventStore, stack: contextlib.AsyncExitStack) -> CustomQueryServicer:
-    sandbox = EventSandbox(events)
+def _custom_queries(
+    events: EventStore, settings: Settings, metrics: Metrics, stack: contextlib.AsyncExitStack
+) -> CustomQueryServicer:
+    """Make what runs custom queries, and publish what becomes of them."""
+    limits = SandboxLimits(
+        events_max=settings.custom_sql_events_max,
+        bytes_max=settings.custom_sql_memory_mb * 1024 * 1024 * 3 // 4,
+        seconds=settings.custom_sql_seconds,
+        memory_mb=settings.custom_sql_memory_mb,
+        processes=settings.custom_sql_processes,
+    )
+    sandbox = EventSandbox(events, limits)
     stack.callback(sandbox.close)
+    _publish_custom_queries(metrics, sandbox.stats)
     return CustomQueryServicer(CustomQueryService(sandbox))
+
+
+def _publish_custom_queries(metrics: Metrics, stats: SandboxStats) -> None:
+    for name, help_text, read in (
+        ("answered", "Custom queries that were answered.", lambda: stats.answered),
+        (
+            "refused",
+            "Custom queries that asked for too much, or came when too many waited.",
+            lambda: stats.refused,
+        ),
+        (
+            "failed",
+            "Custom queries that ran out of time, whose caller left, or that the store failed.",
+            lambda: stats.failed,
+        ),
+        ("seconds", "Time that custom queries took, in seconds.", lambda: stats.seconds),
+    ):
+        metrics.counter(f"footfall_custom_queries_{name}", help_text, read)
+    metrics.gauge(
+        "footfall_custom_queries_running", "Custom queries under way.", lambda: stats.running
+    )
 
 
 def _cache(redis: RedisConnection, settings: Settings) -> RedisCache | None:

@@ -83,6 +83,22 @@ class Settings:
         30,
         "Custom SQL queries a minute that an account may make.",
     )
+    custom_sql_events_max: int = setting(
+        "FOOTFALL_CUSTOM_SQL_EVENTS_MAX",
+        2_000_000,
+        "Events that a custom query, structured or in SQL, may read.",
+    )
+    custom_sql_seconds: int = setting(
+        "FOOTFALL_CUSTOM_SQL_SECONDS", 10, "How long a custom query may take, in seconds."
+    )
+    custom_sql_memory_mb: int = setting(
+        "FOOTFALL_CUSTOM_SQL_MEMORY_MB",
+        512,
+        "Memory that a custom query may use, in MiB; what it reads may be three quarters of it.",
+    )
+    custom_sql_processes: int = setting(
+        "FOOTFALL_CUSTOM_SQL_PROCESSES", 2, "Custom queries that run at the same time."
+    )
     geo_database: str = setting(
         "FOOTFALL_GEO_DATABASE", "", "Path of an mmdb file for country and city; empty: none."
     )

@@ -28,8 +28,7 @@ from footfall.analytics.custom.structured import (
 from footfall.errors import DeadlineError, InvalidInputError
 from footfall.events import EventStore
 from footfall.events.duckdb.store import DuckDBStore
-from footfall.events.sandbox import EventSandbox
-from footfall.events.sandbox import sandbox as module
+from footfall.events.sandbox import EventSandbox, SandboxLimits
 from footfall.ingest.model import Exclusion, WebEventKind
 from tests.analytics.custom.hostile import SECRET
 from tests.events.traffic import DAY, HOUR, SITE, page, web_batch
@@ -228,14 +227,14 @@ class TestLimits:
         cut = await ask(sandbox, cross)
         assert (len(cut.rows), cut.truncated) == (10_000, True)
 
-        few = EventSandbox(store, rows_read_max=len(COUNTED) - 1)
+        few = EventSandbox(store, SandboxLimits(events_max=len(COUNTED) - 1))
         with pytest.raises(InvalidInputError, match=f"{len(COUNTED)} events") as caught:
             await ask(few, "SELECT count(*) FROM events")
         assert caught.value.reason == "QUERY_TOO_COMPLEX"
         few.close()
         size = sum(len(event["path"]) + 8 for event in VIEWS)
         for room, fits in ((size, True), (size - 1, False)):
-            small = EventSandbox(store, bytes_read_max=room)
+            small = EventSandbox(store, SandboxLimits(bytes_max=room))
             if fits:
                 await ask(small, "SELECT count(path) FROM pageviews")
             else:
@@ -248,10 +247,10 @@ class TestLimits:
             await ask(sandbox, f"SELECT {wide} AS x FROM events a, events b")
         assert caught.value.reason == "QUERY_TOO_COMPLEX"
 
-        monkeypatch.setattr(module, "MEMORY_MB", 64)
+        narrow = EventSandbox(store, SandboxLimits(memory_mb=64))
         with pytest.raises(InvalidInputError, match="memory") as caught:
             await ask(
-                sandbox,
+                narrow,
                 "SELECT count(*) FROM (SELECT DISTINCT a.time AS x, b.time AS y, c.time AS z "
                 "FROM events a, events b, events c)",
             )
@@ -260,10 +259,16 @@ class TestLimits:
         endless = (
             "SELECT count(*) FROM events a, events b, events c, events d WHERE a.path < d.path"
         )
-        monkeypatch.setattr(module, "SECONDS_MAX", 1)
+        short = EventSandbox(store, SandboxLimits(seconds=1))
         with pytest.raises(DeadlineError):
-            await ask(sandbox, endless)
+            await ask(short, endless)
         await _until(lambda: not _children())
+        short.close()
+        # What became of them is counted.
+        assert (narrow.stats.refused, short.stats.failed) == (1, 1)
+        assert (sandbox.stats.answered, sandbox.stats.refused) == (1, 1)
+        assert short.stats.seconds >= 1
+        assert short.stats.running == 0
 
     async def test_a_caller_who_goes_away_takes_the_process_along(
         self, sandbox: EventSandbox

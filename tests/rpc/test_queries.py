@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import time
 from dataclasses import dataclass
@@ -270,7 +271,10 @@ async def test_what_can_be_asked_is_public(service: Service) -> None:
 
 
 async def test_the_websites_of_a_caller(service: Service) -> None:
+    before = dt.datetime.now(dt.UTC).replace(microsecond=0)
     place = await website(service)
+    created_at = dt.datetime.fromtimestamp(place.site.created_at, dt.UTC)
+    assert before <= created_at <= dt.datetime.now(dt.UTC)
     other = service.manager.create_site(place.account, f"a{place.site.host}", "UTC", public=True)
     by_key = orjson.loads(
         (await place.stub.GetWebsites(pb.GetWebsitesRequest(), metadata=place.key)).data
@@ -283,6 +287,7 @@ async def test_the_websites_of_a_caller(service: Service) -> None:
                 "name": place.site.host,
                 "domain": place.site.host,
                 "isPublic": False,
+                "createdAt": created_at.isoformat(timespec="seconds"),
             }
         ],
         "total": 1,
@@ -293,6 +298,7 @@ async def test_the_websites_of_a_caller(service: Service) -> None:
     session = await service.session(user, "correct horse")
     by_user = await place.stub.ListWebsites(pb.ListWebsitesRequest(), metadata=session)
     assert [site.id for site in by_user.websites] == [other.id, place.site.id]
+    assert by_user.websites[1].created_at == by_key["websites"][0]["createdAt"]
 
 
 async def test_a_public_website_can_be_read_by_anybody(service: Service) -> None:

@@ -89,6 +89,8 @@ async def test_metrics_are_served(service: Service) -> None:
     assert float(values["footfall_events_total"]) >= 1
     assert float(values["footfall_commits_total"]) >= 1
     assert float(values["footfall_queued_events"]) == 0
+    for what in ("answered_total", "refused_total", "failed_total", "seconds_total", "running"):
+        assert float(values[f"footfall_custom_queries_{what}"]) >= 0
     for store in ("events", "accounts", "redis"):
         assert float(values[f"footfall_{store}_up"]) == 1
 

@@ -96,6 +96,8 @@ class Site:
     plan: Plan
     #: How many local days before today are kept; None: all.
     retention_days: int | None = None
+    #: When it was made, in seconds since the Unix epoch.
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

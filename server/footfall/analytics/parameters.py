@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import TypeVar
 
 from footfall.errors import FieldViolation, InvalidInputError
 
@@ -31,6 +32,38 @@ def whole_number(name: str, text: str, *, low: int, high: int, default: int) -> 
     if len(digits) > _DIGITS_MAX:
         return low if sign == "-" else high
     return min(max(int(sign + digits), low), high)
+
+
+#: What NDJSON goes by in Accept headers.
+NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+
+_Format = TypeVar("_Format", bound=str)
+
+
+def document_format(text: str, accept: str, known: Mapping[_Format, Iterable[str]]) -> _Format:
+    """Return the format of a document: by name, else by the first type of an Accept header that
+    there is, else the first of those that are `known`, which have their media types.
+
+    Raises InvalidInputError (INVALID_PARAMETER) for another name.
+    """
+    if text:
+        for name in known:
+            if name == text:
+                return name
+        *names, last = known
+        raise refusal(
+            "format",
+            f"format must be {', '.join(names)} or {last}, but is {echo(text)}."
+            f"{suggest(text, known)}",
+        )
+    by_type = {
+        media_type: name for name, media_types in known.items() for media_type in media_types
+    }
+    for part in accept.split(","):
+        found = by_type.get(part.partition(";")[0].strip().lower())
+        if found is not None:
+            return found
+    return next(iter(known))
 
 
 def suggest(text: str, words: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from footfall.analytics.parameters import echo, refusal, suggest
+from footfall.analytics.parameters import NDJSON_TYPES, document_format
 
 RowsFormat = Literal["json", "csv", "ndjson"]
 
@@ -20,12 +20,10 @@ CONTENT_TYPES: Final[dict[RowsFormat, str]] = {
     "ndjson": "application/x-ndjson",
 }
 #: What an Accept header may ask for.
-_ACCEPTED: Final[dict[str, RowsFormat]] = {
-    "application/json": "json",
-    "text/csv": "csv",
-    "application/x-ndjson": "ndjson",
-    "application/ndjson": "ndjson",
-    "application/jsonl": "ndjson",
+_MEDIA_TYPES: Final[dict[RowsFormat, tuple[str, ...]]] = {
+    "json": ("application/json",),
+    "csv": ("text/csv",),
+    "ndjson": NDJSON_TYPES,
 }
 
 
@@ -40,22 +38,8 @@ class RowTable:
 
 
 def parse_rows_format(text: str, accept: str = "") -> RowsFormat:
-    """Return the format of an answer: by name, else by the first type of an Accept header that
-    there is, else JSON.
-    """
-    match text:
-        case "json" | "csv" | "ndjson" as known:
-            return known
-        case "":
-            for part in accept.split(","):
-                found = _ACCEPTED.get(part.partition(";")[0].strip().lower())
-                if found is not None:
-                    return found
-            return "json"
-    raise refusal(
-        "format",
-        f"format must be json, csv or ndjson, but is {echo(text)}.{suggest(text, CONTENT_TYPES)}",
-    )
+    """Return the format of an answer, JSON unless it is asked otherwise; see document_format."""
+    return document_format(text, accept, _MEDIA_TYPES)
 
 
 def rows_csv(tables: Sequence[RowTable]) -> bytes:

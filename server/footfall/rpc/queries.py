@@ -28,7 +28,7 @@ from footfall.analytics.rows_format import (
     rows_ndjson,
 )
 from footfall.rpc.call import Call
-from footfall.rpc.convert import parse_documents, require_json
+from footfall.rpc.convert import parse_documents, require_json, rfc3339
 from footfall.v1 import queries_pb2 as pb
 
 #: Returns the sites of an account, by their hosts; called from worker threads.
@@ -105,7 +105,13 @@ class QueryServicer:
     ) -> pb.ListWebsitesResponse:
         return pb.ListWebsitesResponse(
             websites=[
-                pb.Website(id=site.id, name=site.host, domain=site.host, is_public=site.public)
+                pb.Website(
+                    id=site.id,
+                    name=site.host,
+                    domain=site.host,
+                    is_public=site.public,
+                    created_at=rfc3339(site.created_at),
+                )
                 for site in await self._readable_sites(call)
             ]
         )
@@ -116,7 +122,13 @@ class QueryServicer:
         call: Call,
     ) -> HttpBody:
         websites = [
-            {"id": site.id, "name": site.host, "domain": site.host, "isPublic": site.public}
+            {
+                "id": site.id,
+                "name": site.host,
+                "domain": site.host,
+                "isPublic": site.public,
+                "createdAt": rfc3339(site.created_at),
+            }
             for site in await self._readable_sites(call)
         ]
         return _json({"success": True, "websites": websites, "total": len(websites)})

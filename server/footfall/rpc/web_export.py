@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from footfall.analytics.export import cursor_of
 from footfall.analytics.model import WebEventRow
-from footfall.analytics.parameters import echo, refusal, suggest
+from footfall.analytics.parameters import NDJSON_TYPES, document_format
 from footfall.ingest.model import Exclusion, WebEventKind
 from footfall.v1 import export_pb2 as pb
 
@@ -25,14 +25,11 @@ CONTENT_TYPES: Final[dict[Format, str]] = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-#: What an Accept header may ask for, beside the content types themselves.
-_ACCEPTED: Final[dict[str, Format]] = {
-    "application/x-ndjson": "ndjson",
-    "application/ndjson": "ndjson",
-    "application/jsonl": "ndjson",
-    "text/csv": "csv",
-    "application/vnd.apache.parquet": "parquet",
-    "application/x-parquet": "parquet",
+#: What an Accept header may ask for.
+_MEDIA_TYPES: Final[dict[Format, tuple[str, ...]]] = {
+    "ndjson": NDJSON_TYPES,
+    "csv": ("text/csv",),
+    "parquet": ("application/vnd.apache.parquet", "application/x-parquet"),
 }
 
 #: Clients refuse messages over 4 MiB unless told otherwise; longer parts of a document are cut.
@@ -68,23 +65,8 @@ _SCHEMA: Final = pa.schema(
 
 
 def parse_web_format(text: str, accept: str = "") -> Format:
-    """Return the format that a download asks for: by name, else by the first type of an Accept
-    header that there is, else NDJSON.
-    """
-    match text:
-        case "ndjson" | "csv" | "parquet" as known:
-            return known
-        case "":
-            for part in accept.split(","):
-                found = _ACCEPTED.get(part.partition(";")[0].strip().lower())
-                if found is not None:
-                    return found
-            return "ndjson"
-    raise refusal(
-        "format",
-        f"format must be ndjson, csv or parquet, but is {echo(text)}."
-        f"{suggest(text, CONTENT_TYPES)}",
-    )
+    """Return the format of a download, NDJSON unless it is asked otherwise; see document_format."""
+    return document_format(text, accept, _MEDIA_TYPES)
 
 
 def web_event_records(rows: Sequence[WebEventRow]) -> list[pb.WebEventRecord]:

@@ -57,6 +57,16 @@ def test_presets(preset: str, first: str, last: str) -> None:
     assert days(parameter) == (first, last)
 
 
+@pytest.mark.parametrize("spelt", ["groupBy", "group_by"])
+def test_groups_are_refused_and_told_what_is_right(spelt: str) -> None:
+    query = {"parameters": ["summary", {"name": "pages", spelt: "path"}], "preset": "today"}
+    found = faults({**query, spelt: ["country"]})
+    assert list(found) == ["groupBy", "parameters[1].groupBy"]
+    assert all("country" in each and "/v1/query/custom" in each for each in found.values())
+    for nothing in (None, [], ""):
+        parse({"parameters": ["summary"], "preset": "today", spelt: nothing})
+
+
 def test_today_is_that_of_the_time_zone() -> None:
     body = {"parameters": ["summary"], "preset": "today"}
     (parameter,) = parse({**body, "timeZone": "America/New_York"}).parameters

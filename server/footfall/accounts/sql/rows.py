@@ -104,6 +104,7 @@ def to_site(row: SiteRow, plan: PlanRow) -> Site:
         public=row.public,
         plan=to_plan(plan),
         retention_days=row.retention_days,
+        created_at=row.created_ms / 1000,
     )
 
 

@@ -147,6 +147,7 @@ class _Parser:
         filters = self._filters(raw.get("filters"))
         limit = self._whole(raw, "limit", LIMIT_MAX)
         page = self._whole(raw, "page", 1_000_000)
+        self._no_groups(raw)
         sort_order = self._text(raw, "sort_order").lower()
         if sort_order not in {"", "asc", "desc"}:
             self._fault("sortOrder", f"sortOrder must be asc or desc, but is {echo(sort_order)}.")
@@ -174,6 +175,16 @@ class _Parser:
                 faults=tuple(self._faults),
             )
         return query
+
+    def _no_groups(self, raw: Mapping[str, Any], at: str = "") -> None:
+        """Refuse `groupBy`: rows are by what their parameter says, and by nothing else."""
+        if raw.get("group_by"):
+            self._fault(
+                f"{at}groupBy",
+                f"{at}groupBy is not supported: each parameter has a grouping of its own.",
+                'Ask for the breakdown itself, as in "parameters": ["country"], or for groups of '
+                "your own with POST /v1/query/custom.",
+            )
 
     def _parameters(
         self,
@@ -213,6 +224,7 @@ class _Parser:
         if not name:
             self._fault(at, f"{at} must be a name, or an object with one.")
             return None
+        self._no_groups(raw, f"{at}.")
         own = self._named_days(raw, f"{at}.")
         granularity = self._granularity(raw, f"{at}.granularity") or granularity
         kind = BY_NAME.get(name)

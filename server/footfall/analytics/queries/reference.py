@@ -53,6 +53,8 @@ This page is made of the catalogue: `python -m footfall.analytics.queries > docs
 - A query has at most {PARAMETERS_MAX} parameters and {FILTERS_MAX} filters. All faults of a query
   are told at once, in `details`. Of a batch, a faulty query fails alone; of a query, a parameter
   that does not exist or cannot be filtered or sorted as asked fails alone.
+- Each parameter has a grouping of its own, so that `groupBy` is refused; groups of your own are
+  asked for with [custom queries](custom-sql.md).
 
 ## What is counted
 

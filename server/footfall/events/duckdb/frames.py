@@ -3,8 +3,8 @@
 Reading and sorting two million events takes DuckDB and us a second. Here they are read once, and
 kept up by reading what came since, as `mirror.py` does it with history: events get added in the
 order of their sequence numbers. What makes that untrue begins a new generation, or has the site
-forgotten. Sites that would take too much memory are left to the scan, and so are questions that read
-few events or the properties of custom ones.
+forgotten. Sites that would take too much memory are left to the scan, and so are questions that
+read few events or the properties of custom ones.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,18 +40,39 @@ from footfall.ingest.model import WebEventKind
 
 _log = structlog.get_logger(__name__)
 
-#: Events that a query may read: 2 million of them with a few columns take 0.6 s to hand over.
-ROWS_READ_MAX: Final = 2_000_000
-#: The size of what a query may read: a byte for each character, and 8 for each value.
-BYTES_READ_MAX: Final = 384 * 1024 * 1024
-#: A query's own time, whatever its caller's patience.
-SECONDS_MAX: Final = 10
-MEMORY_MB: Final = 512
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
-#: Queries at the same time, and how many may wait for their turn.
-_PROCESSES: Final = 2
+#: How many queries may wait for their turn.
 _WAITING_MAX: Final = 8
 _CHILD: Final = str(Path(__file__).with_name("child.py"))
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What a query may use."""
+
+    #: Events that it may read: 2 million of them with a few columns take 0.6 s to hand over.
+    events_max: int = 2_000_000
+    #: The size of what it may read: a byte for each character, and 8 for each value.
+    bytes_max: int = 384 * 1024 * 1024
+    #: Its own time, whatever its caller's patience.
+    seconds: int = 10
+    memory_mb: int = 512
+    #: Queries at the same time.
+    processes: int = 2
+
+
+@dataclass(slots=True)
+class SandboxStats:
+    """What became of queries so far."""
+
+    answered: int = 0
+    #: Those that asked for too much, or came when too many waited.
+    refused: int = 0
+    #: Those that ran out of time, whose caller left, or that the store failed.
+    failed: int = 0
+    #: Time that queries took, reading included.
+    seconds: float = 0.0
+    running: int = 0
 
 
 class _Process:
@@ -87,19 +108,13 @@ class _Process:
 class EventSandbox:
     """A Sandbox on an event store, whichever engine that has."""
 
-    def __init__(
-        self,
-        events: SiteRows,
-        *,
-        rows_read_max: int = ROWS_READ_MAX,
-        bytes_read_max: int = BYTES_READ_MAX,
-    ) -> None:
+    def __init__(self, events: SiteRows, limits: SandboxLimits | None = None) -> None:
         self._events = events
-        self._rows_read_max = rows_read_max
-        self._bytes_read_max = bytes_read_max
-        self._turns = asyncio.Semaphore(_PROCESSES)
+        self._limits = limits or SandboxLimits()
+        self._turns = asyncio.Semaphore(self._limits.processes)
         self._waiting = 0
-        self._pool = ReadPool(_PROCESSES)
+        self._pool = ReadPool(self._limits.processes)
+        self.stats = SandboxStats()
 
     def close(self) -> None:
         """Take no more queries."""
@@ -107,6 +122,19 @@ class EventSandbox:
 
     async def run(self, query: SandboxQuery, timeout_s: float) -> SandboxAnswer:
         """See Sandbox.run."""
+        stats = self.stats
+        try:
+            answer = await self._in_turn(query, timeout_s)
+        except (InvalidInputError, OverloadedError):
+            stats.refused += 1
+            raise
+        except BaseException:
+            stats.failed += 1
+            raise
+        stats.answered += 1
+        return answer
+
+    async def _in_turn(self, query: SandboxQuery, timeout_s: float) -> SandboxAnswer:
         if self._waiting >= _WAITING_MAX:
             raise OverloadedError("Too many custom queries wait for their turn; try again.")
         end_s = time.monotonic() + timeout_s
@@ -118,10 +146,13 @@ class EventSandbox:
             raise DeadlineError("The query's turn did not come within its deadline.") from None
         finally:
             self._waiting -= 1
+        started = time.monotonic()
+        self.stats.running += 1
         try:
-            end_s = min(end_s, time.monotonic() + SECONDS_MAX)
-            return await self._run(query, end_s)
+            return await self._run(query, min(end_s, started + self._limits.seconds))
         finally:
+            self.stats.running -= 1
+            self.stats.seconds += time.monotonic() - started
             self._turns.release()
 
     async def _run(self, query: SandboxQuery, end_s: float) -> SandboxAnswer:
@@ -133,7 +164,7 @@ class EventSandbox:
             process.kill()
 
         document = await self._pool.run(
-            lambda: _execute(process, query, table), stop, end_s - time.monotonic()
+            lambda: _execute(process, query, table, self._limits), stop, end_s - time.monotonic()
         )
         if "refused" in document:
             raise _refusal(document)
@@ -160,20 +191,23 @@ class EventSandbox:
             asked = replace(asked, kinds=(WebEventKind.CUSTOM,), start_us=0, end_us=0)
         number, characters = await self._events.measure_rows(asked, end_s - time.monotonic())
         size = characters + 8 * number * len(asked.columns)
-        if number > self._rows_read_max or size > self._bytes_read_max:
+        limits = self._limits
+        if number > limits.events_max or size > limits.bytes_max:
             raise InvalidInputError(
                 f"The query has to read {number} events of {_mib(size)} MiB, but may read "
-                f"{self._rows_read_max} and {_mib(self._bytes_read_max)}. "
+                f"{limits.events_max} and {_mib(limits.bytes_max)}. "
                 "Ask for fewer days (startDate, endDate) or fewer columns.",
                 "QUERY_TOO_COMPLEX",
             )
-        table = await self._events.site_rows(asked, self._rows_read_max, end_s - time.monotonic())
+        table = await self._events.site_rows(asked, limits.events_max, end_s - time.monotonic())
         if not LOCAL_COLUMNS.isdisjoint(asked.columns):
             table = await asyncio.to_thread(with_local_time, table, query.timezone)
         return table
 
 
-def _execute(process: _Process, query: SandboxQuery, table: pa.Table) -> dict[str, Any]:
+def _execute(
+    process: _Process, query: SandboxQuery, table: pa.Table, limits: SandboxLimits
+) -> dict[str, Any]:
     """Hand a process its events and its statement, and return its answer."""
     statement = query.statement
     job = {
@@ -185,8 +219,8 @@ def _execute(process: _Process, query: SandboxQuery, table: pa.Table) -> dict[st
         "identifiers": sorted(statement.identifiers),
         "rows_max": query.rows_max,
         "bytes_max": ANSWER_BYTES_MAX,
-        "memory_mb": MEMORY_MB,
-        "seconds": SECONDS_MAX + 2,
+        "memory_mb": limits.memory_mb,
+        "seconds": limits.seconds + 2,
     }
     rows_fd = os.memfd_create("footfall-rows", os.MFD_CLOEXEC)
     try:
