@@ -64,6 +64,7 @@ from footfall.live.sessions import RedisSessionStore
 from footfall.live.state import LiveStateStore
 from footfall.rpc.access import Access
 from footfall.rpc.accounts import AccountsServicer
+from footfall.rpc.admission import Admission
 from footfall.rpc.chain import build_chain
 from footfall.rpc.charts import ChartsServicer
 from footfall.rpc.custom_queries import CustomQueryServicer
@@ -270,7 +271,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         metrics = Metrics()
         health = _health(events, accounts, redis)
-        _publish(metrics, committer, recorder, health)
+        _publish(metrics, committer, recorder, admission := Admission(), events, health)
         draining = asyncio.Event()
         cache = _cache(redis, settings)
         history = CachedHistory(events, cache)
@@ -302,6 +303,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 "StatusService": StatusServicer(health),
             },
             build_chain(
+                admission,
                 Access(authenticator, sessions),
                 rate_limit,
                 metrics,
@@ -504,15 +506,26 @@ def _zones(accounts: AccountStore) -> Callable[[str], Any]:
 
 
 def _publish(
-    metrics: Metrics, committer: GroupCommitter, recorder: CallRecorder, health: Health
+    metrics: Metrics,
+    committer: GroupCommitter,
+    recorder: CallRecorder,
+    admission: Admission,
+    events: EventStore,
+    health: Health,
 ) -> None:
-    """Publish what the committer, the recorder and the health checks know."""
+    """Publish what the parts of the server know about themselves."""
     stats, calls = committer.stats, recorder.stats
     metrics.gauge(
         "footfall_queued_events",
         "Events that wait for a commit or are in one.",
         lambda: stats.queued_events,
     )
+
+    def reads() -> int:
+        # A store that is not there yet is busy with nothing.
+        return events.reads() if health.up("events") else 0
+
+    metrics.gauge("footfall_reads", "Reads that the event store is busy with.", reads)
     metrics.gauge(
         "footfall_queued_requests",
         "Requests that wait for a commit or are in one.",
@@ -532,6 +545,11 @@ def _publish(
             "refused_ingest_requests",
             "Ingest requests that were refused since too much waited.",
             lambda: stats.refused_requests,
+        ),
+        (
+            "refused_calls",
+            "Calls that were refused since too many were under way.",
+            lambda: admission.refused,
         ),
         ("recorded_calls", "Calls of workspaces that were recorded.", lambda: calls.recorded),
         (

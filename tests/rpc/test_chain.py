@@ -16,6 +16,7 @@ from footfall.accounts.model import ApplicationAccess, Role, Scope, Site
 from footfall.accounts.salts import SaltCache
 from footfall.errors import UnavailableError
 from footfall.rpc import chain as chain_module
+from footfall.rpc.admission import Admission
 from footfall.rpc.call import Call, Method
 from footfall.rpc.chain import (
     Authenticate,
@@ -74,6 +75,7 @@ async def test_the_order_of_the_chain(service: Service) -> None:
         Measure,
         Record,
         Errors,
+        Admission,
         Deadline,
         Authenticate,
         TellAllowance,

@@ -47,5 +47,8 @@ class EventStore(
         reads all web events. Nothing, in a store that nobody has damaged.
         """
 
+    def reads(self) -> int:
+        """Return how many reads the engine is busy with."""
+
     def close(self) -> None:
         """Interrupt what runs and let the engine go; closing twice is harmless."""

@@ -26,9 +26,11 @@ from footfall.errors import (
     DeadlineError,
     FootfallError,
     InvalidInputError,
+    OverloadedError,
     TooLargeError,
 )
 from footfall.rpc.access import Access
+from footfall.rpc.admission import Admission
 from footfall.rpc.call import TRANSCODED, Call, Context, Method, Step
 from footfall.rpc.limits import RateLimit, TellAllowance
 from footfall.rpc.metrics import Metrics
@@ -87,7 +89,11 @@ class RequestId:
 
 
 class Log:
-    """Writes a line about a call that failed or was slow, and about every call at debug level."""
+    """Writes a line about a call that failed or was slow, and about every call at debug level.
+
+    Of calls that were refused because there are too many, a metric tells: lines about them would
+    cost more than they did.
+    """
 
     def __init__(self, *, every_call: bool = False) -> None:
         self._every_call = every_call
@@ -101,10 +107,16 @@ class Log:
                 await proceed(call)
             finally:
                 seconds = time.perf_counter() - call.started
-                if every_call or call.code is not grpc.StatusCode.OK or seconds > slow_s:
+                if every_call or _is_worth_a_line(call) or seconds > slow_s:
                     _write_line(call, seconds)
 
         return step
+
+
+def _is_worth_a_line(call: Call) -> bool:
+    if call.code is grpc.StatusCode.OK:
+        return False
+    return call.failure is None or call.failure.reason != OverloadedError.default_reason
 
 
 def _write_line(call: Call, seconds: float) -> None:
@@ -307,6 +319,7 @@ class Authorise:
 
 
 def build_chain(
+    admission: Admission,
     access: Access,
     rate_limit: RateLimit,
     metrics: Metrics,
@@ -327,6 +340,8 @@ def build_chain(
         record,
         # Inside what observes codes, which it decides; around all that raises.
         Errors(),
+        # A refusal is an error; it must cost less than any of the rest.
+        admission,
         # Inside the errors, since a passed deadline is one; before any store is asked.
         Deadline(),
         # Strangers are turned away before their bytes are looked at.

@@ -67,6 +67,14 @@ class ClickHouseReader:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._pool = ReadPool(_READERS)
+        #: The ids of queries under way.
+        self._queries: set[str] = set()
+        #: For reads that tell whether the store answers, which it does while others wait.
+        self._probes = ReadPool(1)
+
+    def reads(self) -> int:
+        """See EventStore.reads."""
+        return len(self._queries)
 
     async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
         """See EventReader.timeseries."""
@@ -113,7 +121,12 @@ class ClickHouseReader:
 
     async def ping(self, timeout_s: float) -> None:
         """See EventReader.ping."""
-        await self._read(select(literal_column("1")), list, timeout_s)
+        await self._run(
+            select(literal_column("1")),
+            lambda sql, query_id: self._driver.rows(sql, query_id=query_id, timeout_s=timeout_s),
+            timeout_s,
+            self._probes,
+        )
 
     async def history(self, query: HistoryQuery, timeout_s: float) -> History:
         """See WebHistory.history.
@@ -251,18 +264,26 @@ class ClickHouseReader:
         )
 
     async def _run(
-        self, statement: Select[Any], ask: Callable[[str, str], T], timeout_s: float
+        self,
+        statement: Select[Any],
+        ask: Callable[[str, str], T],
+        timeout_s: float,
+        pool: ReadPool | None = None,
     ) -> T:
         """Return what a statement's text and the id of its query are answered with."""
         query_id = uuid.uuid4().hex
 
         def work() -> T:
-            return ask(compile_sql(statement), query_id)
+            self._queries.add(query_id)
+            try:
+                return ask(compile_sql(statement), query_id)
+            finally:
+                self._queries.discard(query_id)
 
         async def stop() -> None:
             await asyncio.to_thread(self._driver.kill, query_id)
 
-        return await self._pool.run(work, stop, timeout_s)
+        return await (pool or self._pool).run(work, stop, timeout_s)
 
 
 def _each(shape: Callable[[Any], T]) -> Callable[[list[Any]], list[T]]:

@@ -94,6 +94,7 @@ class ClickHouseStore(ClickHouseWorkspaceReader):
     def close(self) -> None:
         """See EventStore.close."""
         self._pool.close()
+        self._probes.close()
         self._driver.close()
 
     # The way in.

@@ -79,6 +79,8 @@ class DuckDBEngine:
             "preserve_insertion_order": False,
         }
         self._pool = ReadPool(_READERS)
+        #: For reads that tell whether the store answers, which it does while others wait.
+        self._probes = ReadPool(1)
         self._readings: set[_Reading] = set()
         #: Guards the root connection and the number of cursors that are open on it.
         self._state = threading.Condition()
@@ -159,14 +161,27 @@ class DuckDBEngine:
         for reading in tuple(self._readings):
             reading.interrupt()
 
+    def reads(self) -> int:
+        """Return how many reads the engine is busy with."""
+        return len(self._readings)
+
     async def read(self, work: Callable[[duckdb.DuckDBPyConnection], T], timeout_s: float) -> T:
         """Run work on a connection in another thread; see ReadPool.run."""
+        return await self._read(self._pool, work, timeout_s)
+
+    async def probe(self, timeout_s: float) -> None:
+        """Return once the database has answered; reads that wait for a thread are passed by."""
+        await self._read(self._probes, lambda connection: connection.execute("SELECT 1"), timeout_s)
+
+    async def _read(
+        self, pool: ReadPool, work: Callable[[duckdb.DuckDBPyConnection], T], timeout_s: float
+    ) -> T:
         reading = _Reading()
 
         async def stop() -> None:
             reading.interrupt()
 
-        return await self._pool.run(lambda: self._run(reading, work), stop, timeout_s)
+        return await pool.run(lambda: self._run(reading, work), stop, timeout_s)
 
     def run(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """Run work on a connection in this thread; it is interrupted when the file is closed."""
@@ -227,6 +242,7 @@ class DuckDBEngine:
                 return
             self._closed = True
         self._pool.close()
+        self._probes.close()
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         with self._state:
             while self._cursors and time.monotonic() < deadline:

@@ -31,6 +31,10 @@ class DuckDBReader:
     def __init__(self, engine: DuckDBEngine) -> None:
         self._engine = engine
 
+    def reads(self) -> int:
+        """See EventStore.reads."""
+        return self._engine.reads()
+
     async def timeseries(self, query: TimeseriesQuery, timeout_s: float) -> list[Series]:
         """See EventReader.timeseries."""
         statement = statements.timeseries(query)
@@ -79,7 +83,7 @@ class DuckDBReader:
 
     async def ping(self, timeout_s: float) -> None:
         """See EventReader.ping."""
-        await self._engine.read(lambda connection: connection.execute("SELECT 1"), timeout_s)
+        await self._engine.probe(timeout_s)
 
     async def measure_rows(self, query: site_rows.RowsQuery, timeout_s: float) -> tuple[int, int]:
         """See SiteRows.measure_rows."""
