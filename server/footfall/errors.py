@@ -45,7 +45,7 @@ class InvalidInputError(FootfallError):
     """The caller's parameters are wrong; sending the same again cannot succeed.
 
     Reasons: INVALID_PARAMETER; SITE_REQUIRED and MISSING_WEBSITE_ID where no site is named;
-    VALIDATION_ERROR, FORBIDDEN_OPERATION and QUERY_TOO_COMPLEX (custom queries).
+    VALIDATION_ERROR and FORBIDDEN_OPERATION (custom queries); QUERY_TOO_COMPLEX (queries).
     """
 
     violations: Sequence[FieldViolation] = ()

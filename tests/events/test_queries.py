@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -11,13 +12,14 @@ import pytest
 
 from footfall.accounts.model import Plan, Site
 from footfall.analytics.model import HistoryQuery, LiveCounts
+from footfall.analytics.queries import service as service_module
 from footfall.analytics.queries.answers import QueryAnswer
 from footfall.analytics.queries.catalogue import TYPES, Shape
 from footfall.analytics.queries.documents import answer_document
 from footfall.analytics.queries.model import EventScan, Take
 from footfall.analytics.queries.parsing import Defaults
 from footfall.analytics.queries.service import QueryService
-from footfall.errors import DeadlineError
+from footfall.errors import DeadlineError, InvalidInputError
 from footfall.events import EventStore, query_statements
 from tests.analytics.queries.recount import Recount, history, random_filters, shown
 from tests.events.traffic import DAY, NOW, SITE, web_batch
@@ -220,4 +222,32 @@ async def test_a_deadline_ends_a_scan(store: EventStore) -> None:
     with pytest.raises(DeadlineError):
         await service.answer(
             site("UTC"), [{"parameters": ["summary"], "preset": "today"}], Defaults("UTC"), 0.0
+        )
+
+
+async def test_an_answer_has_as_many_rows_as_it_may(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "ROWS_MAX", 20)
+    days = {"startDate": "2026-01-01", "endDate": "2026-01-10"}
+    query = {"parameters": ["events_by_date", "events_by_date"], **days}
+    assert [len(part["data"]) for part in (await ask(store, "UTC", query))[0]["data"]] == [10, 10]
+    with pytest.raises(InvalidInputError) as refused:
+        await ask(store, "UTC", query, {"parameters": ["summary"], **days})
+    assert refused.value.reason == "QUERY_TOO_COMPLEX"
+
+
+async def test_nothing_more_is_made_for_whoever_has_left(store: EventStore) -> None:
+    days = {"startDate": "2000-01-01", "endDate": "2026-12-31", "limit": 1}
+    wide = [{"parameters": ["events_by_date"] * 100, **days}] * 100
+    service = QueryService(store, store.history_version, NobodyThere(), lambda: NOW)
+    waiting = asyncio.create_task(service.answer(site("UTC"), wide, Defaults("UTC"), 60))
+    done, _ = await asyncio.wait({waiting}, timeout=0.5)
+    assert not done, "the question is not wide enough for this test"
+    waiting.cancel()
+    # Both threads take on the next questions within what a parameter takes.
+    narrow = [{"parameters": ["summary"], "preset": "today"}]
+    async with asyncio.timeout(10):
+        await asyncio.gather(
+            *(service.answer(site("UTC"), narrow, Defaults("UTC"), 60) for _ in range(4))
         )

@@ -25,8 +25,9 @@ import uvloop
 #: What a request may hold where each must differ: 12 digits take its place.
 NUMBER: Final = b"@@@@@@@@@@@@"
 _TICK_S: Final = 0.004
+_TIMES_MAX: Final = 1_000
 #: An answer that comes later than this is no use to its caller.
-PATIENCE_S: Final = 2.0
+PATIENCE_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Tally:
     hintless: int = 0
     late: int = 0
     unsent: int = 0
+    #: Connections that the gateway closed after an answer, and the CPU time of the callers.
+    closed: int = 0
+    cpu_s: float = 0.0
     #: Latencies of good answers and of refusals, sorted, in seconds.
     good_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
@@ -218,9 +222,10 @@ class _Run:
         tally = self._tally
         tally.late += self._under_way
         tally.seconds = self._seconds
+        tally.cpu_s = time.process_time()
         tally.good, tally.statuses = dict(self._good), dict(self._statuses)
-        tally.good_s.sort()
-        tally.refused_s.sort()
+        tally.good_s = _thinned(tally.good_s)
+        tally.refused_s = _thinned(tally.refused_s)
         return tally
 
     def _send(self, count: int) -> None:
@@ -278,6 +283,7 @@ class _Run:
         else:
             tally.odd.setdefault(status, answer[:500].decode(errors="replace"))
         if b"\r\nconnection: close" in head:
+            tally.closed += 1
             caller.close()
         elif self._rate is None and now < self._ends:
             self._ask(caller)
@@ -291,6 +297,13 @@ class _Run:
             self._statuses[0] += 1
         elif caller in self._idle:
             self._idle.remove(caller)
+
+
+def _thinned(times: list[float]) -> list[float]:
+    """Return a few of the times, in order; their quantiles are those of all."""
+    times.sort()
+    step = max(1, len(times) // _TIMES_MAX)
+    return [round(time, 4) for time in times[::step]]
 
 
 def _filled(parts: Sequence[bytes], number: int) -> bytes:

@@ -62,7 +62,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     lines = []
     for word, color in (("passed", "green"), ("failed", "red"), ("error", "red")):
         for report in terminalreporter.stats.get(word, ()):
-            told = dict(report.user_properties).get(_PROPERTY)
+            # A file that cannot be collected has none.
+            told = dict(getattr(report, "user_properties", ())).get(_PROPERTY)
             if told is not None and (report.when == "call" or word == "error"):
                 name = report.nodeid.removeprefix("tests/faults/")
                 text = "; ".join(told["told"])

@@ -58,7 +58,9 @@ class QueryServicer:
         )
         if len(answers) == 1 and isinstance(answers[0], FaultyQuery):
             raise answers[0].error
-        return pb.RunQueriesResponse(results=[_result(answer) for answer in answers])
+        # Of many rows this is work, too.
+        results = await asyncio.to_thread(lambda: [_result(answer) for answer in answers])
+        return pb.RunQueriesResponse(results=results)
 
     async def PostQuery(self, request: pb.PostQueryRequest, call: Call) -> HttpBody:
         require_json(request.body, call.metadata)
@@ -77,9 +79,10 @@ class QueryServicer:
         )
         if wanted != "json":
             encode = rows_csv if wanted == "csv" else rows_ndjson
-            return HttpBody(content_type=CONTENT_TYPES[wanted], data=encode(answer_tables(answers)))
+            data = await asyncio.to_thread(lambda: encode(answer_tables(answers)))
+            return HttpBody(content_type=CONTENT_TYPES[wanted], data=data)
         batch = request.body.data.lstrip()[:1] == b"["
-        return _json(answer_document(answers, batch=batch))
+        return await asyncio.to_thread(lambda: _json(answer_document(answers, batch=batch)))
 
     async def ListQueryTypes(
         self,

@@ -43,8 +43,9 @@ class KeptFolds:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._folds.clear()
-        self._bytes = 0
+        with self._lock:
+            self._folds.clear()
+            self._bytes = 0
 
     def put(self, key: Hashable, fold: Fold) -> None:
         """Keep a fold that nothing is added to any more; what was not asked for longest goes."""

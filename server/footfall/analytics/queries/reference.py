@@ -12,6 +12,7 @@ from footfall.analytics.queries.parsing import (
     QUERIES_MAX,
     VALUES_MAX,
 )
+from footfall.analytics.queries.service import ROWS_MAX
 
 _PRESETS = ", ".join(f"`{name}`" for name in PRESETS)
 
@@ -50,6 +51,7 @@ This page is made of the catalogue: `python -m footfall.analytics.queries > docs
 - **Rows** come in pages of `limit`, {DEFAULT_LIMIT} by default and {LIMIT_MAX:,} at most. A
   series and a single row are not cut unless the query names a limit. `sortBy` takes a field of
   the rows; ties stay in the parameter's own order: by number, descending, then by name.
+- An answer has at most {ROWS_MAX:,} rows over all its queries; beyond, the call is refused.
 - A query has at most {PARAMETERS_MAX} parameters and {FILTERS_MAX} filters. All faults of a query
   are told at once, in `details`. Of a batch, a faulty query fails alone; of a query, a parameter
   that does not exist or cannot be filtered or sorted as asked fails alone.

@@ -3,14 +3,19 @@
 All parameters that are about the same days read the same events, once: each brings a fold, and
 every portion of the events goes through all folds. The scans of a call see one moment. Folds are
 kept: as long as a site has no new page view, what was asked for costs next to nothing.
+
+A call may hold ten thousand parameters of ten thousand days each. So what is done for each of them
+is done in threads, which look between two whether anybody still waits, and answers are bounded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from footfall.accounts.model import Site
 from footfall.analytics.days import local_day, system_us
@@ -47,7 +52,16 @@ from footfall.analytics.queries.model import (
     Take,
 )
 from footfall.analytics.queries.parsing import Defaults, Parameter, Query, parse_queries
-from footfall.errors import InvalidQueryError, UnavailableError
+from footfall.errors import (
+    DeadlineError,
+    InvalidInputError,
+    InvalidQueryError,
+    UnavailableError,
+)
+
+#: Most rows that the answer to a call may have, over all its queries.
+ROWS_MAX: Final = 250_000
+_THREADS: Final = 2
 
 #: Custom events of this name are clicks on links to other sites.
 OUTBOUND_NAME = "outbound_link"
@@ -196,6 +210,7 @@ class QueryService:
         self._kept = KeptFolds()
         self._live = live
         self._clock_us = clock_us
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="queries")
 
     def forget(self) -> None:
         """Forget what was counted, after events have been removed."""
@@ -206,55 +221,107 @@ class QueryService:
     ) -> list[QueryAnswer | FaultyQuery]:
         """Return the answers to queries as callers send them, in their order.
 
-        Raises InvalidQueryError for calls that hold no query that could be judged, DeadlineError
-        after `timeout_s`, and UnavailableError while the event store does not answer.
+        Raises InvalidQueryError for calls that hold no query that could be judged,
+        InvalidInputError (QUERY_TOO_COMPLEX) for too large an answer, DeadlineError after
+        `timeout_s`, and UnavailableError while the event store does not answer.
         """
+        waiting = _Waiting()
+        try:
+            return await self._answer(site, documents, defaults, timeout_s, waiting)
+        finally:
+            waiting.over = True
+
+    async def _answer(
+        self,
+        site: Site,
+        documents: Sequence[Any],
+        defaults: Defaults,
+        timeout_s: float,
+        waiting: _Waiting,
+    ) -> list[QueryAnswer | FaultyQuery]:
         now_us = self._clock_us()
-        queries = parse_queries(documents, defaults, now_us)
         end_s = time.monotonic() + timeout_s
+        in_thread = asyncio.get_running_loop().run_in_executor
+        queries = await in_thread(self._threads, parse_queries, documents, defaults, now_us)
         # Before anything is read, so that what is kept under it is at least as new.
         scans = _Scans(site.id, self._kept, await self._version_of(site.id, timeout_s))
-        planned = [
-            [_plan(query, parameter, scans) for parameter in query.parameters]
-            if isinstance(query, Query)
-            else []
-            for query in queries
-        ]
+        planned = await in_thread(self._threads, _plan_all, queries, scans, waiting)
         questions = scans.questions()
         if questions:
             await self._reader.scan_events(questions, end_s - time.monotonic())
             scans.keep()
-        live = _Live(self._live, site, now_us)
-        answers: list[QueryAnswer | FaultyQuery] = []
-        for query, plans in zip(queries, planned, strict=True):
-            if isinstance(query, InvalidQueryError):
-                answers.append(FaultyQuery(query))
-                continue
-            data = [
-                await _answer(query, parameter, plan, live)
-                for parameter, plan in zip(query.parameters, plans, strict=True)
-            ]
-            answers.append(QueryAnswer(query, data))
-        return answers
+        live = None
+        if any(None in plans for plans in planned):
+            live = await self._live_rows(site, now_us)
+        return await in_thread(self._threads, _answer_all, queries, planned, live, waiting)
 
-
-class _Live:
-    """The live state of a site, read when it is asked for."""
-
-    def __init__(self, live: LiveState, site: Site, now_us: int) -> None:
-        self._live = live
-        self._site = site
-        self._now_us = now_us
-
-    async def rows(self) -> list[Row]:
-        """Return the active users, and their sessions: a visitor has one at a time."""
-        today = local_day(self._site.timezone, self._now_us)
-        counts = await self._live.snapshot(self._site.id, self._now_us // 1000, today)
+    async def _live_rows(self, site: Site, now_us: int) -> list[Row] | str:
+        """Return the active users and their sessions, a visitor has one at a time; or why not."""
+        today = local_day(site.timezone, now_us)
+        try:
+            counts = await self._live.snapshot(site.id, now_us // 1000, today)
+        except UnavailableError as error:
+            return error.message
         return [(counts.active, counts.active)]
 
 
-async def _answer(
-    query: Query, parameter: Parameter, rows: _Rows | None, live: _Live
+@dataclass(slots=True)
+class _Waiting:
+    """Whether somebody waits for an answer."""
+
+    over: bool = False
+
+    def check(self) -> None:
+        """Raise DeadlineError, which nobody sees, if there is nobody."""
+        if self.over:
+            raise DeadlineError("Nobody waits for the answer any more.")
+
+
+def _plan_all(
+    queries: Sequence[Query | InvalidQueryError], scans: _Scans, waiting: _Waiting
+) -> list[list[_Rows | None]]:
+    """Return what makes the rows of each parameter of each query; see `_plan`."""
+    planned: list[list[_Rows | None]] = []
+    for query in queries:
+        plans: list[_Rows | None] = []
+        if isinstance(query, Query):
+            for parameter in query.parameters:
+                waiting.check()
+                plans.append(_plan(query, parameter, scans))
+        planned.append(plans)
+    return planned
+
+
+def _answer_all(
+    queries: Sequence[Query | InvalidQueryError],
+    planned: Sequence[Sequence[_Rows | None]],
+    live: list[Row] | str | None,
+    waiting: _Waiting,
+) -> list[QueryAnswer | FaultyQuery]:
+    """Return the answers; raises InvalidInputError (QUERY_TOO_COMPLEX) for too many rows."""
+    answers: list[QueryAnswer | FaultyQuery] = []
+    rows = 0
+    for query, plans in zip(queries, planned, strict=True):
+        if isinstance(query, InvalidQueryError):
+            answers.append(FaultyQuery(query))
+            continue
+        data: list[ParameterAnswer] = []
+        for parameter, plan in zip(query.parameters, plans, strict=True):
+            waiting.check()
+            data.append(answer := _answer(query, parameter, plan, live))
+            rows += len(answer.rows)
+            if rows > ROWS_MAX:
+                raise InvalidInputError(
+                    f"The answer has more than {ROWS_MAX} rows; ask for fewer parameters or days, "
+                    "or set limit.",
+                    "QUERY_TOO_COMPLEX",
+                )
+        answers.append(QueryAnswer(query, data))
+    return answers
+
+
+def _answer(
+    query: Query, parameter: Parameter, rows: _Rows | None, live: list[Row] | str | None
 ) -> ParameterAnswer:
     kind = parameter.type
     if parameter.error or kind is None:
@@ -264,13 +331,12 @@ async def _answer(
         return ParameterAnswer(
             parameter.label, error=f"{kind.name} can be sorted by {names}, not {query.sort_by!r}."
         )
-    if rows is None:
-        try:
-            found = await live.rows()
-        except UnavailableError as error:
-            return ParameterAnswer(parameter.label, error=error.message)
-    else:
+    if rows is not None:
         found = rows()
+    elif isinstance(live, str):
+        return ParameterAnswer(parameter.label, error=live)
+    else:
+        found = live or []
     return ParameterAnswer(parameter.label, kind.columns, page_of(query, kind, found))
 
 
