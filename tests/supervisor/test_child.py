@@ -83,6 +83,61 @@ async def test_a_program_that_was_never_ready_cannot_start(tmp_path: Path) -> No
     assert child.starts == 1
 
 
+async def test_one_that_stands_by_takes_the_place_of_one_that_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("footfall.supervisor.child.STAND_IN_AFTER_S", 0.0)
+    # Tells when it is loaded and when it begins.
+    child = make_child(
+        tmp_path,
+        """
+import sys, time
+open(f"loaded-{os.getpid()}", "w").close()
+if sys.stdin.readline():
+    open("ready", "w").close()
+    time.sleep(1000)
+""",
+        stands_by=True,
+    )
+
+    def loaded() -> set[int]:
+        return {int(path.name.removeprefix("loaded-")) for path in tmp_path.glob("loaded-*")}
+
+    async def one_that_stands_by() -> int:
+        """Return the process that was loaded beside the one that runs."""
+        async with asyncio.timeout(30):
+            while not (others := loaded() - seen - {child.pid}):  # noqa: ASYNC110 - a process has no event
+                await asyncio.sleep(0.01)
+        (other,) = others
+        seen.update({child.pid, other})
+        return other
+
+    keeper = asyncio.create_task(child.keep(lambda line: None))
+    await until(child.ready)
+    seen: set[int] = set()
+    for _ in range(2):
+        stand_in = await one_that_stands_by()
+        (tmp_path / "ready").unlink()
+        os.kill(child.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while child.pid != stand_in or not child.ready.is_set():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+    # One that is gone itself is no obstacle.
+    stand_in = await one_that_stands_by()
+    (tmp_path / "ready").unlink()
+    os.kill(stand_in, signal.SIGKILL)
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while child.pid in {*seen, 0} or not child.ready.is_set():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    last, left = child.pid, await one_that_stands_by()
+    keeper.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await keeper
+    await child.stop()
+    assert {state(last), state(left)} <= {"", "Z"}
+
+
 async def test_stop_kills_what_does_not_listen_and_its_whole_session(tmp_path: Path) -> None:
     child = make_child(
         tmp_path,

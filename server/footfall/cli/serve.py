@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import uvloop
 
-from footfall.app import serve
+from footfall.app import preload, serve
 from footfall.logs import configure_server_logs
 from footfall.settings import Settings
 
@@ -36,7 +37,12 @@ from footfall.settings import Settings
     metavar="HOST:PORT",
     help="Where to serve Prometheus metrics.  [FOOTFALL_METRICS_LISTEN]",
 )
-def command(**options: Any) -> None:
+@click.option(
+    "--stand-by",
+    is_flag=True,
+    help="Load everything, and start at the first line on standard input; end if there is none.",
+)
+def command(*, stand_by: bool, **options: Any) -> None:
     """Start the gRPC server alone, for a deployment.
 
     Everything is set by environment variables, which docs/settings.md lists; these options win
@@ -45,4 +51,8 @@ def command(**options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.from_env(**given)
     configure_server_logs(settings.log_level)
+    if stand_by:
+        preload(settings)
+        if not sys.stdin.readline():
+            return
     uvloop.run(serve(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,20 @@ def verify_event_store(url: str, *, rows_max: int, memory_mb: int = 384) -> Sequ
     from footfall.events.clickhouse.verifying import differences_in_database  # noqa: PLC0415
 
     return differences_in_database(parts, rows_max)
+
+
+def load_event_engine(url: str) -> None:
+    """Load the code of the engine that `url` names, without touching its data.
+
+    Raises InvalidInputError as `open_event_store` does.
+    """
+    if _parts(url).drivername == "duckdb":
+        from footfall.events.duckdb.store import DuckDBStore  # noqa: PLC0415
+
+        # The driver loads much of itself with the first use of each of its features.
+        DuckDBStore(":memory:").close()
+    else:
+        importlib.import_module("footfall.events.clickhouse.store")
 
 
 def open_event_store(url: str, *, memory_mb: int = 384, clock: Clock = time_us) -> EventStore:

@@ -16,6 +16,7 @@ from footfall.supervisor import leash
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 5.0
 POLL_S = 0.05
+STAND_IN_AFTER_S = 1.0
 LOG_TAIL_BYTES = 4096
 
 
@@ -38,9 +39,16 @@ class Child:
     grace_s: float = 5.0
     """How long it may take to end after SIGTERM."""
     pass_fds: tuple[int, ...] = ()
+    stands_by: bool = False
+    """Whether the program waits for a line on standard input before it begins.
+
+    Then another one is loaded while it runs, and takes its place at once when it ends: a restart
+    need not wait until a large program is loaded.
+    """
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
     _process: asyncio.subprocess.Process | None = None
+    _stand_in: asyncio.subprocess.Process | None = None
 
     @property
     def pid(self) -> int:
@@ -50,30 +58,41 @@ class Child:
 
     async def run_once(self) -> int:
         """Start the program and return its exit code; `ready` is set while it is."""
+        process, self._stand_in = self._stand_in, None
+        if process is None or process.returncode is not None:
+            process = await self._launch()
+        self._process = process
+        self.starts += 1
+        if process.stdin is not None:
+            process.stdin.write(b"\n")
+        poll = asyncio.create_task(self._poll_ready())
+        try:
+            return await process.wait()
+        finally:
+            poll.cancel()
+            # It may be about to launch a process, which must not be lost.
+            await asyncio.wait({poll})
+            self.ready.clear()
+
+    async def _launch(self) -> asyncio.subprocess.Process:
+        """Start a process, which waits if it stands by."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             # -I -S: the interpreter only becomes the command, so it loads as little as it can.
-            self._process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
                 "-S",
                 leash.__file__,
                 str(os.getpid()),
                 *self.command(),
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE if self.stands_by else asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=None if self.environ is None else dict(self.environ),
                 start_new_session=True,
                 pass_fds=self.pass_fds,
             )
-        self.starts += 1
-        poll = asyncio.create_task(self._poll_ready())
-        try:
-            return await self._process.wait()
-        finally:
-            poll.cancel()
-            self.ready.clear()
 
     async def keep(self, report: Callable[[str], None]) -> None:
         """Run the program again and again, until cancelled.
@@ -104,6 +123,9 @@ class Child:
 
     async def stop(self) -> None:
         """Ask the program to end, and kill it with its whole session if it does not."""
+        if self._stand_in is not None:
+            _kill(self._stand_in)
+            await self._stand_in.wait()
         process = self._process
         if process is None:
             return
@@ -117,9 +139,8 @@ class Child:
 
     def kill(self) -> None:
         """Kill the program and whatever it has started in its session."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        _kill(self._stand_in)
+        _kill(self._process)
 
     def log_tail(self) -> str:
         """Return the end of the log, for a message."""
@@ -136,8 +157,21 @@ class Child:
             with contextlib.suppress(OSError):
                 if await asyncio.to_thread(self.is_ready):
                     self.ready.set()
-                    return
+                    break
             await asyncio.sleep(POLL_S)
+        if self.stands_by:
+            # Loading takes a core for a while, which those who waited for the program have first.
+            await asyncio.sleep(STAND_IN_AFTER_S)
+            # Without one, the next start takes longer, and that is all.
+            with contextlib.suppress(OSError):
+                self._stand_in = await self._launch()
+
+
+def _kill(process: asyncio.subprocess.Process | None) -> None:
+    """Kill a process and whatever it has started in its session."""
+    if process is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def ending(code: int) -> str:

@@ -69,11 +69,12 @@ class Stack:
         )
         self.server = Child(
             "server",
-            lambda: [sys.executable, "-m", "footfall", "serve"],
+            lambda: [sys.executable, "-m", "footfall", "serve", "--stand-by"],
             directory.logs / "server.log",
             self._server_accepts,
             grace_s=options.drain_s + 5,
             pass_fds=inherited,
+            stands_by=True,
         )
         self.envoy = Child(
             "envoy",
