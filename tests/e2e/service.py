@@ -103,6 +103,11 @@ class Service:
         key = self.cli("key", "create", "--account", "e2e", "--scope", "admin")["key"]
         return {"authorization": f"Bearer {key}"}
 
+    @property
+    def accounts_url(self) -> str:
+        """The accounts store, for what makes many things beside the service."""
+        return f"sqlite:///{self.data}/accounts.sqlite"
+
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(self.grpc_target)
 

@@ -1,5 +1,19 @@
-"""The fixture that every case has."""
+"""The fixture that every case has, and the service that some of them share."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.service import Service, running
 from tests.faults.verdicts import case
 
 __all__ = ["case"]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`footfall up`, for cases that leave it as they found it."""
+    with running(tmp_path_factory.mktemp("faults") / "data") as service:
+        yield service
