@@ -40,12 +40,13 @@ class Server:
     def new_database(self) -> str:
         """Make an empty database and return its URL."""
         name = f"test_{next(_serial)}"
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@/{name}?host={self.directory}"
 
     @property
-    def _conninfo(self) -> str:
+    def conninfo(self) -> str:
+        """What connects to the server's own database."""
         return f"host={self.directory} user=postgres dbname=postgres connect_timeout=5"
 
     def start(self) -> None:
@@ -64,7 +65,7 @@ class Server:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
             try:
-                psycopg.connect(self._conninfo).close()
+                psycopg.connect(self.conninfo).close()
             except psycopg.OperationalError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self.directory / "log").read_text()) from None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -144,6 +146,36 @@ def test_at_rest_less_is_worth_folding_into_the_file(
     monkeypatch.setattr(store_module, "_IDLE_CHECKPOINT_BYTES", 1)
     store.rest()
     assert store._engine.wal_bytes() == 0
+
+
+def test_the_log_holds_a_bounded_number_of_commits(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_CHECKPOINT_COMMITS", 5)
+    store._logged_commits = 0
+    for _ in range(2):
+        for _ in range(4):
+            store.commit([api_batch([{}])])
+            assert store._engine.wal_bytes() > 0
+        store.commit([api_batch([{}])])
+        assert store._engine.wal_bytes() == 0
+
+
+def test_what_a_crash_left_in_the_log_is_folded_soon(
+    store: DuckDBStore, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_CHECKPOINT_COMMITS_AFTER_CRASH", 2)
+    store.commit([api_batch([{}])])
+    # What a crash now would leave.
+    left = f"{tmp_path}/left.duckdb"
+    shutil.copy(path, left)
+    shutil.copy(f"{path}.wal", f"{left}.wal")
+    with closing(DuckDBStore(left, clock=FakeClock())) as again:
+        again.commit([api_batch([{}])])
+        assert again._engine.wal_bytes() > 0
+        again.commit([api_batch([{}])])
+        assert again._engine.wal_bytes() == 0
+        assert query(again, "SELECT count(*) FROM api_requests") == [(3,)]
 
 
 async def test_an_invalidated_database_is_opened_again(store: DuckDBStore) -> None:

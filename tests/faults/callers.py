@@ -54,6 +54,12 @@ _T = TypeVar("_T")
 class UnclearError(Exception):
     """There is no good answer: an error that is documented for a fault, or none at all."""
 
+    def __init__(self, text: str, code: str = "", reason: str = "") -> None:
+        super().__init__(text)
+        #: The code of an error, "" for none; and the service's word for it, if it has one.
+        self.code = code
+        self.reason = reason
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -119,7 +125,9 @@ class Rest:
         if answer.status == 503:
             # In its family's form, whoever says it.
             assert answer.json, answer
-            raise UnclearError(answer.body.decode())
+            # Family A's; the others tell of it by their status.
+            reason = answer.json["error"]["code"] if "error" in answer.json else ""
+            raise UnclearError(answer.body.decode(), "503", reason)
         assert answer.status == 200, answer
         return answer
 
@@ -213,7 +221,9 @@ class Grpc:
             code = error.code()  # type: ignore[attr-defined]
             if code not in _FAULT_CODES:
                 raise AssertionError(str(error)) from None
-            raise UnclearError(str(error)) from None
+            trailing = dict(error.trailing_metadata() or ())  # type: ignore[attr-defined]
+            reason = str(trailing.get("footfall-reason", ""))
+            raise UnclearError(str(error), code.name, reason) from None
 
     def send(
         self,

@@ -45,12 +45,12 @@ def lose_answers(
         key = f"batch-{caller.name}-{lost}" if chance.random() < 0.5 else None
         proxy.cut_answers()
         # Now and then the second answer is lost, too.
-        for _ in range(1 if chance.random() < 0.8 else 2):
+        lost += 1 if chance.random() < 0.8 else 2
+        while proxy.answers_cut < lost:
+            # A call that finds the connection gone that was reset before has no answer to lose.
             with pytest.raises(UnclearError):
                 caller.send(family, ids, key=key)
-            lost += 1
         proxy.cut_answers(False)
-        assert proxy.answers_cut == lost
         # All of it was stored before the answer was lost, and nothing is stored now.
         outcome = until_clear(
             lambda family=family, ids=ids, key=key: caller.send(family, ids, key=key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 import uvloop
 
 from footfall.app import preload, serve
@@ -53,6 +55,7 @@ def command(*, stand_by: bool, **options: Any) -> None:
     configure_server_logs(settings.log_level)
     if stand_by:
         preload(settings)
+        structlog.get_logger("footfall.serve").info("standing_by", pid=os.getpid())
         if not sys.stdin.readline():
             return
     uvloop.run(serve(settings))

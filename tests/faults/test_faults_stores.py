@@ -1,0 +1,202 @@
+"""Stores that are slow, silent or gone: calls end in time, nothing leaks, all of it comes back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from footfall.accounts.service import LOOKUP_TTL_S
+from tests.accounts import postgresql
+from tests.e2e.service import wait_until
+from tests.faults.callers import FAMILIES, Family, Grpc, Ledger, UnclearError
+from tests.faults.deployment import Server, running_valkey, serving
+from tests.faults.proxy import Proxy, proxy_to
+from tests.faults.fault_tenants import make_tenants
+from tests.faults.verdicts import Case
+from tests.live.conftest import Valkey
+
+#: How late after its deadline a call may end.
+LATE_S = 0.2
+#: Callers at the same time: more than there are connections and threads.
+CALLERS = 24
+DEADLINES_S = (0.3, 1.0, 2.5)
+DEADLINES_QUICK_S = (0.5,)
+ROUNDS = 4
+ROUNDS_QUICK = 2
+
+
+@dataclass
+class World:
+    """A server whose ways to Redis and to SQL lead through proxies."""
+
+    server: Server
+    valkey: Valkey
+    postgres: postgresql.Server
+    redis_way: Proxy
+    sql_way: Proxy
+    accounts_url: str
+
+    def clients(self) -> tuple[int, int]:
+        """Return how many connections the server has to Redis and to SQL."""
+        with self.valkey.client() as redis, psycopg.connect(self.postgres.conninfo) as sql:
+            # Its own, and ours, do not count.
+            of_redis = len(redis.client_list(_type="normal")) - 1
+            row = sql.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'footfall'"
+            ).fetchone()
+            assert row is not None
+            return of_redis, int(row[0])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("stores")
+    with running_valkey() as valkey, postgresql.running() as postgres:
+        database = postgres.new_database()
+        # A file of PostgreSQL's naming, in a directory of its own.
+        way = Path(postgres.directory) / "way"
+        way.mkdir()
+        with (
+            proxy_to(f"127.0.0.1:{valkey.port}") as redis_way,
+            proxy_to(f"{postgres.directory}/.s.PGSQL.5432", f"{way}/.s.PGSQL.5432") as sql_way,
+            serving(
+                folder / "data",
+                f"redis://{redis_way.address}/0",
+                FOOTFALL_ACCOUNTS_URL=database.replace(str(postgres.directory), str(way)),
+            ) as server,
+        ):
+            yield World(server, valkey, postgres, redis_way, sql_way, database)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call ended."""
+
+    call: str
+    #: "OK", or the code and the reason of an error.
+    how: str
+    late_s: float
+
+
+class Asker:
+    """Makes calls of all families with deadlines, and keeps a ledger of what it wrote."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tenants = make_tenants(world.accounts_url)
+        self._names = (f"event-{number}" for number in count())
+        self.ledgers: dict[Family, Ledger] = {family: Ledger() for family in FAMILIES}
+
+    def ask(self, deadline_s: float) -> list[Ending]:
+        """Make each call several times at once, on a connection each."""
+        calls = [call for _ in range(CALLERS // len(CALLS)) for call in CALLS]
+        names = [next(self._names) for _ in calls]
+        with ThreadPoolExecutor(len(calls)) as threads:
+            return list(threads.map(partial(self._end, deadline_s), calls, names))
+
+    def _end(self, deadline_s: float, call: str, name: str) -> Ending:
+        caller = Grpc(self._world.server.address, self._tenants, deadline_s)
+        began = time.monotonic()
+        try:
+            self._make(caller, call, name)
+        except UnclearError as error:
+            how = f"{error.code} {error.reason}".strip()
+        else:
+            how = "OK"
+        finally:
+            late_s = time.monotonic() - began - deadline_s
+            caller.close()
+        return Ending(call, how, late_s)
+
+    def _make(self, caller: Grpc, call: str, name: str) -> None:
+        kind, _, family = call.partition(" ")
+        if kind == "live":
+            self.ledgers["web"].check(caller.live, "live")
+        elif kind == "count":
+            self.ledgers[family].check(partial(caller.count, family))
+        else:
+            self.ledgers[family].send([name])
+            self.ledgers[family].acknowledge([name], caller.send(family, [name]))
+
+    def until_well(self) -> None:
+        """Return when every call is answered again, with the right answer."""
+
+        def well() -> bool:
+            return {ending.how for ending in self.ask(5.0)} == {"OK"}
+
+        wait_until(well, timeout=30)
+        wait_until(lambda: self._world.server.calls_in_flight == 0)
+
+
+CALLS = (
+    "live",
+    *(f"count {family}" for family in FAMILIES),
+    *(f"send {family}" for family in FAMILIES),
+)
+#: How a call may end while what it needs does not answer.
+IN_TIME = "DEADLINE_EXCEEDED DEADLINE_EXCEEDED"
+NO_REDIS = {"UNAVAILABLE REDIS_UNAVAILABLE", IN_TIME, "DEADLINE_EXCEEDED"}
+NO_SQL = {"UNAVAILABLE UNAVAILABLE", IN_TIME, "DEADLINE_EXCEEDED"}
+
+
+def judge(endings: Iterable[Ending], *, redis: bool, slow: bool, case: Case) -> None:
+    """Hold endings during a fault of one store against what is promised."""
+    for ending in endings:
+        if redis and ending.call.startswith("send"):
+            # No Redis is asked on the way in.
+            assert ending.how == "OK", ending
+        else:
+            allowed = (NO_REDIS if redis else NO_SQL) | ({"OK"} if slow else set())
+            assert ending.how in allowed, ending
+        if case.full:
+            assert ending.late_s <= LATE_S, ending
+
+
+@pytest.mark.parametrize("store", ["redis", "sql"])
+def test_a_store_that_does_not_answer_in_time(world: World, case: Case, store: str) -> None:
+    way = world.redis_way if store == "redis" else world.sql_way
+    asker = Asker(world)
+    asker.until_well()
+    left: list[tuple[int, ...]] = []
+    endings: Counter[str] = Counter()
+    latest_s = 0.0
+    for number in range(ROUNDS if case.full else ROUNDS_QUICK):
+        slow = number % 2 == 1
+        if slow:
+            way.delay(3.0)
+        else:
+            way.stall()
+        # What is known of credentials is believed for half a second.
+        time.sleep(LOOKUP_TTL_S if store == "sql" else 0)
+        for deadline_s in DEADLINES_S if case.full else DEADLINES_QUICK_S:
+            found = asker.ask(deadline_s)
+            judge(found, redis=store == "redis", slow=slow, case=case)
+            endings.update(ending.how for ending in found)
+            latest_s = max(latest_s, *(ending.late_s for ending in found))
+            if case.full:
+                # The server has let go of them, too.
+                time.sleep(LATE_S)
+                assert world.server.calls_in_flight == 0
+            else:
+                wait_until(lambda: world.server.calls_in_flight == 0)
+        way.delay(0)
+        way.resume()
+        asker.until_well()
+        left.append((world.server.descriptors, world.server.threads, *world.clients()))
+    assert_nothing_leaks(left)
+    case.tell(f"{store}: {dict(endings)}, the latest {latest_s * 1000:.0f} ms after its deadline")
+
+
+def assert_nothing_leaks(left: Sequence[tuple[int, ...]]) -> None:
+    """Pools are as full after the first fault as they get."""
+    first, last = left[0], left[-1]
+    assert all(now <= then for now, then in zip(last, first, strict=True)), left
