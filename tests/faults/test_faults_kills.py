@@ -49,7 +49,7 @@ DURATION_QUICK_S = 6.0
 BACK_S = 2.0
 REALTIME_BACK_S = 5.0
 VISITORS = 12
-_PAUSE_S = 0.03
+_PAUSE_S = 0.1
 
 
 @dataclass

@@ -405,6 +405,27 @@ async def outage(
         await asyncio.sleep(0.01)
 
 
+async def test_a_read_does_not_pass_by_events_that_redis_hangs_with(
+    world: World, site_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.server() as server:
+        await server.check(site_id)
+        gate, store = asyncio.Event(), server.pump._store
+        apply = store.apply
+
+        async def hang(*batch: Any) -> None:
+            await gate.wait()
+            await apply(*batch)
+
+        monkeypatch.setattr(store, "apply", hang)
+        server.ingest(site_id, [view("a", world.now_ms)])
+        with pytest.raises(UnavailableError) as refused:
+            await server.snapshot(site_id)
+        assert refused.value.reason == "REDIS_UNAVAILABLE"
+        gate.set()
+        await server.check(site_id)
+
+
 async def test_redis_killed_and_back(own_valkey: Valkey) -> None:
     world, dice = World(own_valkey.url), random.Random(6)
     async with world.server() as server:

@@ -100,6 +100,8 @@ class LivePump:
         self._published_of: dict[str, int] = {}
 
         self._forwarded = 0
+        #: By the event loop's clock, when the call began that takes events to Redis now.
+        self._applying_since: float | None = None
         self._forwarded_more: asyncio.Future[None] | None = None
         self._sites: dict[str, _Site] = {}
         #: Events of sites that are being brought up to date, which may not contain them.
@@ -188,13 +190,16 @@ class LivePump:
     async def ensure(self, site_id: str) -> None:
         """Return when the site's state is up to date and contains what was acknowledged.
 
-        Raises UnavailableError if it is not up to date within a second. Under a load that the
-        events of the site have to queue for, they are waited for a quarter of a second.
+        Raises UnavailableError if it is not up to date within a second, or if Redis does not answer
+        the call that takes events to it. Under a load that the events of the site have to queue
+        for, they are waited for a quarter of a second.
         """
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_EVENTS_WAIT_S):
                 while self._forwarded < self._published_of.get(site_id, 0):
                     await self._next_forwarded()
+        except TimeoutError:
+            await self._tell_load_from_fault()
         if site_id in self._sites and site_id not in self._held:
             return
         waiter = self._waiters.get(site_id)
@@ -208,6 +213,16 @@ class LivePump:
                 await asyncio.shield(waiter)
         except TimeoutError:
             raise unavailable() from None
+
+    async def _tell_load_from_fault(self) -> None:
+        """Raise UnavailableError if one call to Redis has taken longer than reads wait for events:
+        then it is not many events that keep them, and state without them would be a wrong answer.
+        """
+        began = self._applying_since
+        if began is not None:
+            await asyncio.sleep(began + _EVENTS_WAIT_S - asyncio.get_running_loop().time())
+            if self._applying_since == began:
+                raise unavailable()
 
     def lost(self, site_id: str, found: Generation | None) -> None:
         """Take note that the site's state is gone, or another process's (`found`)."""
@@ -329,11 +344,11 @@ class LivePump:
                     for event in live_events(segment.batch, segment.outcome.duplicate_rows):
                         batch.add(event)
                         if len(batch) == EVENTS_MAX:
-                            await self._store.apply(site_id, site.generation, batch, now_ms)
+                            await self._apply(site_id, site.generation, batch, now_ms)
                             batch = LiveBatch(today, gone_ms)
                             self._done(unfinished, len(segments) - index)
             if len(batch):
-                await self._store.apply(site_id, site.generation, batch, now_ms)
+                await self._apply(site_id, site.generation, batch, now_ms)
             self._done(unfinished, 0)
         except MovedOnError as moved:
             self.lost(site_id, moved.found)
@@ -347,6 +362,15 @@ class LivePump:
                 log.exception("live_events_not_applied", site_id=site_id)
             self._drop(list(unfinished))
             self.lost(site_id, None)
+
+    async def _apply(
+        self, site_id: str, generation: Generation, batch: LiveBatch, now_ms: int
+    ) -> None:
+        self._applying_since = asyncio.get_running_loop().time()
+        try:
+            await self._store.apply(site_id, generation, batch, now_ms)
+        finally:
+            self._applying_since = None
 
     def _done(self, unfinished: deque[_Segment], left: int) -> None:
         done: list[_Segment] = []
