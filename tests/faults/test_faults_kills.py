@@ -28,8 +28,8 @@ from tests.faults.callers import (
     callers,
     until_clear,
 )
-from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.fault_tenants import Tenants, make_tenants
+from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.verdicts import Case
 from tests.supervisor.test_up import children
 

@@ -21,8 +21,8 @@ from tests.faults.callers import (
     callers,
     until_clear,
 )
-from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.fault_tenants import make_tenants
+from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.verdicts import Case
 
 #: How many answers are lost, in the full form as the promise says.

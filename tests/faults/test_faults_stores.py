@@ -19,8 +19,8 @@ from tests.accounts import postgresql
 from tests.e2e.service import wait_until
 from tests.faults.callers import FAMILIES, Family, Grpc, Ledger, UnclearError
 from tests.faults.deployment import Server, running_valkey, serving
-from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.fault_tenants import make_tenants
+from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.verdicts import Case
 from tests.live.conftest import Valkey
 
