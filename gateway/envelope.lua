@@ -136,6 +136,7 @@ local function server_failure(headers)
   local reason = headers:get("footfall-reason")
   if not reason then
     local known = BY_GRPC_STATUS[status] or OTHERWISE
+    if known[1] == "503" then headers:replace("retry-after", "1") end
     return { status = known[1], code = known[2], message = known[3] }
   end
   local rejected, detail = headers:get("footfall-rejected"), headers:get("footfall-detail")

@@ -225,13 +225,19 @@ class Deadline:
 
         return step
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def expire_all(self) -> None:
+        """End all calls that have a deadline as if it had passed."""
+        self._expire(math.inf)
+
+    def _expire(self, now: float) -> None:
         """Cancel the calls whose time is up; a cancelled one is waited for no more."""
-        now = time.monotonic()
         for call, task in list(self._waiting.items()):
             if call.deadline is not None and call.deadline <= now:
                 del self._waiting[call]
                 task.cancel()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._expire(time.monotonic())
         self._looking = bool(self._waiting)
         if self._looking:
             loop.call_later(DEADLINE_STEP_S, self._look, loop)

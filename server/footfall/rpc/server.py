@@ -13,13 +13,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from footfall.errors import InvalidInputError
-from footfall.rpc.chain import Chain, Middleware
+from footfall.rpc.chain import Chain, Deadline, Middleware
 from footfall.rpc.health import Health
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.services import DESCRIPTORS, PACKAGE, add_servicers, methods
 
 #: How long a load balancer has to see NOT_SERVING before new calls are refused, in seconds.
 DRAIN_PAUSE_S = 0.3
+#: How long calls that are given up have to tell their callers so, in seconds.
+GIVE_UP_S = 1.0
 #: Messages that are too large but no attack are told so in the family's words; beyond this factor
 #: the transport refuses them.
 OVERSIZE_FACTOR = 4
@@ -51,6 +53,7 @@ class RpcServer:
         self._health = health
         self._metrics = metrics
         self.chain = Chain(middlewares, methods())
+        self._deadlines = [item for item in middlewares if isinstance(item, Deadline)]
         self._server = grpc.aio.server(
             interceptors=(self.chain,),
             options=(
@@ -117,13 +120,22 @@ class RpcServer:
         await self._health.drain()
         await asyncio.sleep(DRAIN_PAUSE_S)
         draining.set()
-        stopping = asyncio.ensure_future(self._server.stop(grace_s))
+        stopping = asyncio.ensure_future(self._server.stop(grace_s + GIVE_UP_S))
+        await self._idle(grace_s)
+        if self._metrics.in_flight:
+            # What the transport cancels was never begun, the gateway believes, and repeats it.
+            for deadline in self._deadlines:
+                deadline.expire_all()
+            await self._idle(GIVE_UP_S)
         # Health watches and reflection would keep the server up for the whole grace.
+        await self._server.stop(None)
+        await stopping
+
+    async def _idle(self, timeout_s: float) -> None:
+        """Return once no call is in flight, or when the time is up."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(timeout_s):
                 while self._metrics.in_flight:
                     await self._metrics.idle()
                     # A call that came in just before the stop may not have begun yet.
                     await asyncio.sleep(0.02)
-        await self._server.stop(None)
-        await stopping
