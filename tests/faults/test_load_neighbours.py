@@ -1,0 +1,121 @@
+"""A tenant who asks for ten times what is allowed, and another one beside."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from tests.e2e.service import running
+from tests.faults.http_load import NUMBER, Kind, Load, Tally, quantile, request
+from tests.faults.tenants import Tenant, api_requests, create_tenant, encoded, page_view
+from tests.faults.verdicts import Case
+
+#: What a plan allows, and how many times as much one tenant asks for.
+LIMITS = {
+    "site_requests_per_minute": 600,
+    "application_reads_per_10s": 100,
+    "account_requests_per_10s": 50,
+    "account_requests_per_minute": 300,
+    "workspace_requests_per_second": 5,
+}
+FACTOR = 10
+#: The other one's calls a second, which take a fraction of the machine.
+QUIET_RATE = 25
+#: By how much the other one's p99 may grow.
+GROWTH = 2.0
+
+
+def quiet_kinds(tenant: Tenant) -> dict[str, Kind]:
+    """What somebody within the limits does: writes a little, reads a little."""
+    number = NUMBER.decode()
+    view = encoded(page_view(tenant, number, f"v-{number}"))
+    now = int(time.time())
+    return {
+        "page view": Kind(
+            request("POST", f"/v1/collect?site={tenant.site}", tenant.bearer, view), 2
+        ),
+        "events": Kind(
+            request("POST", "/1/event/", tenant.writes, encoded(api_requests(10, number))), 1
+        ),
+        "time series": Kind(
+            request("GET", f"/1/timeseries/{now - 86_400}/{now + 600}/", tenant.reads), 1
+        ),
+    }
+
+
+def noisy_kinds(tenant: Tenant) -> dict[str, Kind]:
+    """What each limit is about, as often as its share of all that is allowed."""
+    site, queries = f"site={tenant.site}", f"website_id={tenant.site}"
+    asked = encoded({"parameters": ["summary", "pages"], "preset": "last_7d"})
+    times = "time_start=2026-01-01T00:00:00Z&time_end=2027-01-01T00:00:00Z"
+    now = int(time.time())
+    return {
+        "site": Kind(request("GET", f"/v1/realtime?{site}", tenant.bearer), 10),
+        "application": Kind(
+            request("GET", f"/1/timeseries/{now - 86_400}/{now + 600}/", tenant.reads), 10
+        ),
+        "account": Kind(request("POST", f"/v1/query?{queries}", tenant.queries, asked), 5),
+        "workspace": Kind(request("GET", f"/v1/analytics/flow_runs?{times}", tenant.workspace), 5),
+    }
+
+
+#: The calls a second that the plan allows in all.
+ALLOWED = 10 + 10 + 5 + 5
+
+
+def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
+    seconds = 20 if case.full else 2
+    with running(tmp_path / "data") as service:
+        quiet, noisy = create_tenant(service.data), create_tenant(service.data, **LIMITS)
+
+        def at_rest(seconds: float) -> Load:
+            seed = case.chance.randrange(2**16)
+            return Load(
+                service.rest,
+                quiet_kinds(quiet),
+                seconds=seconds,
+                seed=seed,
+                rate=QUIET_RATE,
+                callers=64,
+            )
+
+        at_rest(1).tally()
+        alone = at_rest(seconds).tally()
+        seed = case.chance.randrange(2**16)
+        noise = Load(
+            service.rest,
+            noisy_kinds(noisy),
+            seconds=seconds + 1,
+            seed=seed,
+            rate=FACTOR * ALLOWED,
+            callers=256,
+        )
+        beside = at_rest(seconds).tally()
+        made = noise.tally()
+    slower = p99(beside) / p99(alone)
+    case.tell(
+        f"alone p99 {1000 * p99(alone):.0f} ms, beside {made.sent / made.seconds:.0f} calls/s of "
+        f"which {made.refused} were refused {1000 * p99(beside):.0f} ms ({slower:.1f} times)"
+    )
+    for tally in (alone, beside):
+        assert tally.statuses.keys() == {200}, json.dumps(tally.odd)
+    assert made.statuses.keys() == {200, 429}, (made.statuses, made.odd)
+    assert made.hintless == 0
+    assert sum(made.good.values()) <= most_allowed(made.seconds)
+    if case.full:
+        assert slower < GROWTH
+
+
+def p99(tally: Tally) -> float:
+    return quantile(tally.good_s, 0.99)
+
+
+def most_allowed(seconds: float) -> float:
+    """Return what all limits together let through: one window more than there is time for."""
+    return (
+        LIMITS["site_requests_per_minute"]
+        + LIMITS["application_reads_per_10s"] * (seconds // 10 + 2)
+        + LIMITS["account_requests_per_10s"] * (seconds // 10 + 2)
+        + LIMITS["workspace_requests_per_second"] * (seconds + 3)
+    )
