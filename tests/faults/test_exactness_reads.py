@@ -86,7 +86,7 @@ def tenant(service: Service) -> Tenant:
 
 
 def test_reads_during_writes_are_prefixes(service: Service, tenant: Tenant, case: Case) -> None:
-    seconds = 30 if case.full else 3
+    seconds = 20 if case.full else 2
     stop = threading.Event()
     with ExitStack() as stack:
         channel = stack.enter_context(service.channel())

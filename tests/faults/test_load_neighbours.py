@@ -65,7 +65,7 @@ ALLOWED = 10 + 10 + 5 + 5
 
 
 def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
-    seconds = 20 if case.full else 2
+    seconds = 15 if case.full else 2
     with running(tmp_path / "data") as service:
         quiet, noisy = create_tenant(service.data), create_tenant(service.data, **LIMITS)
 
