@@ -88,7 +88,6 @@ def test_rejected_events_are_listed(gateway: Gateway) -> None:
         ({"abort": "UNIMPLEMENTED", "details": "secret"}, 404, "not_found"),
         ({"abort": "DEADLINE_EXCEEDED", "details": "secret"}, 504, "unavailable"),
         ({"abort": "RESOURCE_EXHAUSTED", "details": "secret"}, 413, "payload_too_large"),
-        ({"abort": "CANCELLED", "details": "secret"}, 503, "unavailable"),
         ({"abort": "INVALID_ARGUMENT", "details": "secret"}, 400, "invalid_parameter"),
         ({"abort": "DATA_LOSS", "details": "secret"}, 500, "internal"),
     ],

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -100,3 +101,15 @@ def test_all_streams_and_nothing_else_have_places_of_their_own() -> None:
     pattern = re.compile(json.loads(found[1]))
     for path, method in methods().items():
         assert bool(pattern.fullmatch(path)) == method.streaming, path
+
+
+def test_a_call_whose_turn_never_came_is_sent_again(gateway: Gateway) -> None:
+    # The server cancels it each time: in the end the caller is told when to come again.
+    before = gateway.server.calls
+    scenario = json.dumps({"abort": "CANCELLED", "details": "secret"}, separators=(",", ":"))
+    refused = ask(gateway.port, "GET", "/v1/sources?site=" + quote(scenario))
+    assert refused.status == 503
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json["error"]["code"] == "unavailable"
+    assert b"secret" not in refused.body
+    assert gateway.server.calls - before > 10

@@ -177,6 +177,27 @@ async def test_all_shapes_pass_through_all_middlewares(shape: str) -> None:
     assert notes == [f"wrap inner {method.path}", f"wrap outer {method.path}", *passed, *passed]
 
 
+async def test_a_call_that_is_given_up_says_so_and_is_not_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def hanging(request: Any, call: Call) -> HttpBody:
+        begun.set()
+        await asyncio.Event().wait()
+        return HttpBody()
+
+    deadline = Deadline()
+    handlers = Handlers(RequestId(), Errors(), deadline, Decode(1000))
+    handlers.add(SHAPES["unary"], hanging)
+    async with handlers as channel:
+        # Of a call without a deadline of its caller's.
+        call = start(channel, SHAPES["unary"], b"")
+        await begun.wait()
+        deadline.expire_all()
+        error = await refused(call)
+    # The gateway repeats what was cancelled, and this may have been done.
+    assert error.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_what_nobody_expected_stays_inside(shape: str) -> None:
     method = SHAPES[shape]
