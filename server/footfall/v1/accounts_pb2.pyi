@@ -487,7 +487,7 @@ class DeleteVisitorRequest(_message.Message):
     site: _builtins.str
     """The site's id."""
     visitor_id: _builtins.str
-    """As exports show it, from 1 to 128 characters. By REST, as a query parameter where it has a slash: `?visitor_id=a/b`."""
+    """As exports show it, from 1 to 128 characters. By REST a query parameter, since the gateway's log has paths."""
     def __init__(
         self,
         *,
