@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from footfall.accounts import salts as salts_module
 from footfall.accounts.ports import AccountStore
 from footfall.accounts.salts import SaltCache, utc_day
 from footfall.accounts.sql import open_account_store
+from footfall.errors import UnavailableError
 
 DAY = 20_000
 
@@ -67,6 +70,51 @@ def test_salt_is_forgotten_when_its_day_is_over(store: AccountStore) -> None:
     assert cache.get(DAY + 1) == tomorrow
     cache.get(DAY + 2)
     assert set(cache._stored) == {DAY + 1, DAY + 2}
+
+
+async def test_salts_go_by_the_clock_although_nobody_asks(
+    store: AccountStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salts_module, "FORGET_S", 0.01)
+    today = [DAY]
+    cache = SaltCache(store, now_day=lambda: today[0])
+    salt, private = cache.get(DAY), cache.get(DAY - 9)
+    running = asyncio.create_task(cache.run())
+
+    async def still_there(day: int) -> tuple[bool, bool]:
+        """Move the clock, let it go round, and say which salts are left in memory."""
+        today[0] = day
+        await asyncio.sleep(0.2)
+        return DAY in cache._stored, DAY - 9 in cache._private
+
+    assert await still_there(DAY) == (True, True)
+    assert await still_there(DAY + 1) == (True, True)
+    assert cache.get(DAY) == salt
+    assert cache.get(DAY - 9) == private
+    assert await still_there(DAY + 2) == (False, False)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    # Neither does the store have it: for whoever believes that it is yesterday it makes another.
+    assert store.salt(DAY, DAY + 1) != salt
+
+
+async def test_a_store_that_does_not_answer_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(salts_module, "FORGET_S", 0.01)
+    asked: list[int] = []
+
+    class Down:
+        def forget_salts(self, now_day: int) -> None:
+            asked.append(now_day)
+            raise UnavailableError("No store.")
+
+    running = asyncio.create_task(SaltCache(Down(), now_day=lambda: DAY).run())  # type: ignore[arg-type]  # it is asked for nothing else
+    async with asyncio.timeout(10):
+        while len(asked) < 3:  # noqa: ASYNC110 - it comes from another thread
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def test_many_threads_get_one_salt(store: AccountStore) -> None:
