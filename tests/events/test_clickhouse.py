@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from footfall.errors import UnavailableError
 from footfall.events.clickhouse.driver import EmbeddedDriver
 from footfall.events.clickhouse.store import ClickHouseStore
+from footfall.ingest.model import Removal
 from tests.events.traffic import DAY, HOUR, NOW, FakeClock, api_batch, query, rollup, web_batch
 
 
@@ -83,3 +84,28 @@ def both_rollups(store: ClickHouseStore) -> tuple[dict, dict]:
         rollup(store, "slot15", ["slot_us"]),
         rollup(store, "pageday", ["local_day", "page_id"]),
     )
+
+
+def test_no_part_that_is_in_use_holds_what_was_removed(driver: FaultyDriver) -> None:
+    """The parts before are deleted by ClickHouse, after its `old_parts_lifetime`."""
+    store = ClickHouseStore(driver, clock=FakeClock())
+    canary = "kanarienvogel"
+
+    def parts_with_canary() -> set[str]:
+        sql = "SELECT table, path FROM system.parts WHERE active AND database = 'faulty'"
+        return {
+            table
+            for table, path in query(store, sql)
+            if any(canary.encode() in f.read_bytes() for f in Path(path).iterdir() if f.is_file())
+        }
+
+    def view(visitor: str, path: str) -> dict[str, object]:
+        return {"visitor_id": visitor, "path": path, "referrer": visitor, "city": visitor}
+
+    store.commit([web_batch([view(f"{canary} v", f"/{canary}"), view("other", "/")])])
+    store.commit([web_batch([view("a", "/")], canary)])
+    assert parts_with_canary() == {"web_events", "pages", "slot15", "pageday"}
+    store.remove(Removal("site", visitor_id=f"{canary} v"))
+    store.remove(Removal(canary))
+    assert parts_with_canary() == set()
+    assert query(store, "SELECT visitor_id FROM web_events") == [("other",)]
