@@ -13,6 +13,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,7 +288,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         authenticator, sessions = _callers(accounts, redis, stack, background)
 
         metrics = Metrics()
-        health = _health(events, accounts, redis)
+        health = _health(events, accounts, redis, stack)
         _publish(metrics, committer, recorder, admission := Admission(), events, health)
         draining = asyncio.Event()
         cache = _cache(redis, settings)
@@ -501,12 +502,21 @@ def _cache(redis: RedisConnection, settings: Settings) -> RedisCache | None:
     return RedisCache(redis, settings.cache_s) if settings.cache_s > 0 else None
 
 
-def _health(events: EventStore, accounts: AccountStore, redis: RedisConnection) -> Health:
+def _health(
+    events: EventStore,
+    accounts: AccountStore,
+    redis: RedisConnection,
+    stack: contextlib.AsyncExitStack,
+) -> Health:
+    # One of its own: a store that hangs would take all of those that are there for everybody.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="accounts-probe")
+    stack.callback(thread.shutdown, wait=False, cancel_futures=True)
+
     async def probe_events() -> None:
         await events.ping(_PROBE_S)
 
     async def probe_accounts() -> None:
-        await asyncio.to_thread(accounts.ping)
+        await asyncio.get_running_loop().run_in_executor(thread, accounts.ping)
 
     return Health(
         {"events": probe_events, "accounts": probe_accounts, "redis": redis.ping},

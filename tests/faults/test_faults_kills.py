@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
+import pytest
+
 from tests.e2e.service import Service, wait_until
 from tests.faults.callers import (
     FAMILIES,
@@ -295,3 +297,28 @@ def told(
         middle = times[len(times) // 2]
         case.tell(f"{len(times)} x {what}: back in {middle:.1f} s, at most {times[-1]:.1f} s")
     case.tell(f"realtime equals a recount after at most {max(realtime_back):.1f} s")
+
+
+def test_what_rest_says_while_redis_hangs(service: Service, case: Case) -> None:
+    tenants = make_tenants(service.accounts_url)
+    rest = Rest(service.grpc_target, tenants)
+    ledger = Ledger()
+
+    def write(name: str) -> None:
+        ledger.send([name])
+        ledger.acknowledge([name], rest.send("web", [name]))
+
+    until_clear(partial(write, "before"))
+    assert until_clear(rest.live) == 1
+    valkey = children(service)["valkey"]
+    os.kill(valkey, signal.SIGSTOP)
+    try:
+        until_clear(partial(write, "meanwhile"))
+        with pytest.raises(UnclearError) as refused:
+            rest.live()
+        assert (refused.value.code, refused.value.reason) == ("503", "redis_unavailable")
+    finally:
+        os.kill(valkey, signal.SIGCONT)
+    until_clear(partial(write, "after"))
+    assert until_clear(partial(ledger.check, rest.live, "live")) == 3
+    case.tell("ingest goes on, live reads are 503 redis_unavailable, and right afterwards")

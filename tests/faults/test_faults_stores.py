@@ -26,6 +26,8 @@ from tests.live.conftest import Valkey
 
 #: How late after its deadline a call may end.
 LATE_S = 0.2
+#: How long live state may take to be right after Redis is back.
+REALTIME_BACK_S = 5.0
 #: Callers at the same time: more than there are connections and threads.
 CALLERS = 24
 DEADLINES_S = (0.3, 1.0, 2.5)
@@ -221,3 +223,40 @@ def test_a_store_that_does_not_answer_in_time(world: World, case: Case, store: s
         most = most or world.held()
         wait_until(partial(world.holds_at_most, most))
     case.tell(f"{store}: {dict(endings)}, the latest {latest_s * 1000:.0f} ms after its deadline")
+
+
+def test_redis_is_down(world: World, case: Case) -> None:
+    asker = Asker(world)
+    asker.until_well()
+    world.valkey.kill()
+    try:
+        down = [ending for _ in range(3) for ending in asker.ask(5.0)]
+    finally:
+        world.valkey.start()
+    judge(down, redis=True, slow=False, case=case)
+    stored = sum(ending.how == "OK" for ending in down)
+    began = time.monotonic()
+    asker.until_well()
+    back_s = time.monotonic() - began
+    case.tell(f"{stored} writes stored without Redis, everything right {back_s:.1f} s after")
+    if case.full:
+        assert back_s <= REALTIME_BACK_S
+
+
+def test_sql_is_down(world: World, case: Case) -> None:
+    asker = Asker(world)
+    asker.until_well()
+    world.postgres.stop()
+    try:
+        # What is known of credentials is believed for half a second.
+        time.sleep(LOOKUP_TTL_S)
+        down = [ending for _ in range(3) for ending in asker.ask(5.0)]
+    finally:
+        world.postgres.start()
+    judge(down, redis=False, slow=False, case=case)
+    began = time.monotonic()
+    # The ledger holds that nothing is acknowledged that is not stored.
+    asker.until_well()
+    back_s = time.monotonic() - began
+    codes = dict(Counter(ending.how for ending in down))
+    case.tell(f"{codes} without SQL, everything right {back_s:.1f} s after")
