@@ -1,4 +1,4 @@
-"""The fixture that every case has, and the service that some of them share."""
+"""The fixtures that cases share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.service import Service, running
+from tests.faults.attack_tenants import attacked
 from tests.faults.verdicts import case
 
-__all__ = ["case"]
+__all__ = ["attacked", "case"]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,12 @@ from typing import Any
 from footfall.accounts.model import ApiKey, ApplicationAccess, Scope, Site
 from footfall.accounts.service import Authenticator, missing_api_key, require_scope
 from footfall.accounts.sessions import Sessions, require_admin
-from footfall.errors import ForbiddenError, InvalidInputError, UnauthenticatedError
+from footfall.errors import (
+    ForbiddenError,
+    InvalidInputError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from footfall.ingest.track import unwrapped, website_of
 from footfall.rpc.call import Call, Method
 from footfall.rpc.convert import parse_documents
@@ -169,20 +174,13 @@ class Access:
         None where the credentials name the tenant themselves. A request stream is about the site
         of its first message.
         """
-        accounts = self._authenticator
         if isinstance(method.policy.credentials, WebsiteReader):
             return self._website_reader(public=method.policy.credentials.public)
         if isinstance(method.policy.credentials, WebsiteWriter):
             return self._tracked_websites
         if not isinstance(method.policy.credentials, SiteKey):
             return None
-        scope = method.policy.credentials.scope
-
-        async def site(call: Call, site_id: str) -> None:
-            if call.principal is None:
-                call.tenant = await accounts.site_for_browser(site_id)
-            else:
-                call.tenant = await accounts.authorize_site(call.principal, site_id, scope)
+        site = self._site
 
         async def of_message(call: Call) -> None:
             await site(call, call.request.site)
@@ -193,6 +191,16 @@ class Access:
             call.request = _prepend(first, call.request)
 
         return of_first_message if method.request_streaming else of_message
+
+    async def _site(self, call: Call, site_id: str) -> None:
+        """Set the tenant to the site, if the caller's key or a browser may use it."""
+        credentials = call.method.policy.credentials
+        if call.principal is None:
+            call.tenant = await self._authenticator.site_for_browser(site_id)
+        elif isinstance(credentials, SiteKey):
+            call.tenant = await self._authenticator.authorize_site(
+                call.principal, site_id, credentials.scope
+            )
 
     def _website_reader(self, *, public: bool) -> Check:
         accounts = self._authenticator
@@ -238,11 +246,19 @@ class Access:
         return await accounts.authorize_site(key, name, Scope.WRITE)
 
     async def recheck(self, call: Call) -> None:
-        """Raise what a new call of the same caller would meet; for calls that live long."""
-        await self.authenticator(call.method.policy)(call)
-        authorise = self.authoriser(call.method)
-        if authorise is not None:
-            await authorise(call)
+        """Raise what a new call of the same caller would meet; for calls that live long.
+
+        Accounts that cannot be asked are no reason to send anybody away.
+        """
+        told = len(call.headers)
+        with contextlib.suppress(UnavailableError):
+            await self.authenticator(call.method.policy)(call)
+            if call.method.request_streaming and isinstance(call.tenant, Site):
+                # The message that named it has been read, and the others need not name it.
+                await self._site(call, call.tenant.id)
+            elif (authorise := self.authoriser(call.method)) is not None:
+                await authorise(call)
+        del call.headers[told:]
 
 
 def _website_id(request: Any) -> str:

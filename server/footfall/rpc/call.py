@@ -78,7 +78,7 @@ class Call:
         self.deadline: float | None = None
         #: Initial metadata of a success, trailing metadata of an error.
         self.headers: list[tuple[str, str]] = []
-        #: Raises what a new call of this caller would meet; for streams that outlive a key.
+        #: Raises what a new call of this caller would meet; for streams, which may outlive a key.
         self.recheck: Callable[[], Awaitable[None]] | None = None
         self.code: grpc.StatusCode = grpc.StatusCode.OK
         self.failure: Failure | None = None

@@ -176,27 +176,28 @@ async def _load(
     total = pb.StreamIngestResponse()
     key = _idempotency_key(call)
     offset = number = 0
-    async for request in requests:
-        events = request.events
-        try:
-            result = await store(
-                columns_of(events), f"{key}\0{number}" if key is not None else None
-            )
-        except InvalidEventsError as error:
-            result = IngestResult(0, 0, error.rejected)
-        except FootfallError as error:
-            error.metadata = {
-                **error.metadata,
-                "accepted": str(total.accepted),
-                "duplicates": str(total.duplicates),
-                "messages": str(number),
-            }
-            raise
-        total.accepted += result.accepted
-        total.duplicates += result.duplicates
-        total.rejected_total += len(result.rejected)
-        room = STREAM_REJECTED_MAX - len(total.rejected)
-        total.rejected.extend(rejections(result.rejected[:room], offset))
-        offset += len(events)
-        number += 1
+    try:
+        async for request in requests:
+            events = request.events
+            try:
+                result = await store(
+                    columns_of(events), f"{key}\0{number}" if key is not None else None
+                )
+            except InvalidEventsError as error:
+                result = IngestResult(0, 0, error.rejected)
+            total.accepted += result.accepted
+            total.duplicates += result.duplicates
+            total.rejected_total += len(result.rejected)
+            room = STREAM_REJECTED_MAX - len(total.rejected)
+            total.rejected.extend(rejections(result.rejected[:room], offset))
+            offset += len(events)
+            number += 1
+    except FootfallError as error:
+        error.metadata = {
+            **error.metadata,
+            "accepted": str(total.accepted),
+            "duplicates": str(total.duplicates),
+            "messages": str(number),
+        }
+        raise
     return total

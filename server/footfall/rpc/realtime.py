@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
 
@@ -12,12 +11,12 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.json_format import MessageToDict
 
 from footfall.analytics import realtime as domain
-from footfall.errors import UnavailableError
 from footfall.rpc.call import Call
 from footfall.v1 import realtime_pb2 as pb
 
-#: How often the credentials of a watcher are looked at again, in seconds.
-RECHECK_S = 2.0
+#: How often the credentials of a watcher are looked at again while there is nothing to send, in
+#: seconds: with the half second that a look-up is remembered, a revoked key stops within a second.
+RECHECK_S = 0.4
 
 _HEARTBEAT = b": heartbeat\n\n"
 
@@ -90,9 +89,7 @@ class RealtimeServicer:
                     snapshot, pending = pending.result(), None
                     yield snapshot
                 elif call.recheck is not None:
-                    # Accounts that cannot be asked are no reason to send anybody away.
-                    with contextlib.suppress(UnavailableError):
-                        await call.recheck()
+                    await call.recheck()
         finally:
             drained.cancel()
             if pending is not None:
