@@ -105,7 +105,8 @@ class Settings:
     country_header: str = setting(
         "FOOTFALL_COUNTRY_HEADER",
         "",
-        "Request header that a trusted proxy sets to the visitor's country code; empty: none.",
+        "Request header that a trusted proxy in front of the gateway sets to the visitor's country "
+        "code; empty: none.",
     )
     queue_events_max: int = setting(
         "FOOTFALL_QUEUE_EVENTS_MAX",

@@ -41,6 +41,8 @@ def client(peer: str, forwarded: str | None = None) -> str:
         ("ipv6:%5Bfe80::1%25eth0%5D:1", "fe80::1"),
         ("unix:", ""),
         ("unix:/run/s.sock", ""),
+        # A socket of IPv6 that takes IPv4 as well.
+        ("ipv6:%5B::ffff:10.1.2.3%5D:1", "10.1.2.3"),
     ],
 )
 def test_peers(peer: str, expected: str) -> None:
@@ -62,6 +64,14 @@ def test_peers(peer: str, expected: str) -> None:
         ("unix:", "203.0.113.1, ", ""),
         ("unix:", None, ""),
         ("ipv4:10.1.2.3:1", None, "10.1.2.3"),
+        ("ipv6:%5B::ffff:10.1.2.3%5D:1", "203.0.113.1", "203.0.113.1"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:1", "203.0.113.1", "192.0.2.1"),
+        ("unix:", "203.0.113.1, ::ffff:10.9.9.9", "203.0.113.1"),
+        # Some proxies tell ports.
+        ("unix:", "203.0.113.1:4711, 10.9.9.9:80", "203.0.113.1"),
+        ("unix:", "[2a00::1]:4711", "2a00::1"),
+        ("unix:", "[2a00::1]", "2a00::1"),
+        ("unix:", "10.0.0.1:x", ""),
     ],
 )
 def test_the_clients_address(peer: str, forwarded: str | None, expected: str) -> None:
@@ -73,6 +83,23 @@ def test_the_country_header_is_the_proxys_alone() -> None:
     assert peers.country(call("unix:", x_country=" ch ")) == "CH"
     assert peers.country(call("ipv4:198.51.100.7:1", x_country="ch")) == ""
     assert Peers([], "").country(call("unix:", x_country="ch")) == ""
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "expected"),
+    [
+        ("203.0.113.1, 10.9.9.9", "CH"),
+        # Who calls the gateway directly may have written anything.
+        ("203.0.113.1", ""),
+        ("10.9.9.9, 203.0.113.1", ""),
+        ("10.9.9.9, garbage", ""),
+        ("", ""),
+    ],
+)
+def test_the_country_header_of_a_stranger_is_not_believed(forwarded: str, expected: str) -> None:
+    peers = Peers(parse_networks(TRUSTED), "X-Country")
+    told = call("unix:", x_country="ch", x_forwarded_for=forwarded)
+    assert peers.country(told) == expected
 
 
 def test_networks_that_are_none_are_named() -> None:
