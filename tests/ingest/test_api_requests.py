@@ -124,6 +124,8 @@ def test_times(sent: Any, stored_us: int, extra: int) -> None:
         (math.inf, "is inf"),
         (-math.inf, "is -inf"),
         (-1, "before 1970"),
+        (1e308, "since the epoch"),
+        (-1e308, "since the epoch"),
         (-0.5, "before 1970"),
         (NOW_S + 86_401, "24 hours in the future"),
         (float(NOW_S) * 1000, "Milliseconds?"),

@@ -93,7 +93,8 @@ def time_column(raw: RawColumns, name: str, verdicts: Verdicts, now_us: int) -> 
         return [now_us] * verdicts.count
     latest = now_us + FUTURE_MAX_US
     if len(column) >= _ARRAY_MIN and kinds == {float}:
-        times = np.rint(np.array(column) * 1e6)
+        with np.errstate(over="ignore"):  # infinite is too late, or too early
+            times = np.rint(np.array(column) * 1e6)
         # Any comparison with NaN is false, so that NaN takes the slow way too.
         if times.min() >= 0 and times.max() <= latest:
             result: list[int] = times.astype(np.int64).tolist()
@@ -268,7 +269,7 @@ def _time(value: Any, name: str, index: int, verdicts: Verdicts, latest_us: int)
     time_us: int | None = None
     if type(value) is int:
         time_us = value * 1_000_000
-    elif type(value) is float and math.isfinite(value):
+    elif type(value) is float and math.isfinite(value * 1e6):
         time_us = round(value * 1e6)
     elif isinstance(value, str):
         time_us = _rfc3339_us(value)

@@ -61,7 +61,7 @@ class Call:
     def __init__(self, method: Method, raw: Any, context: Context) -> None:
         self.method = method
         self.context = context
-        #: The request as it arrived: bytes, or an iterator of bytes for a request stream.
+        #: The request as it arrived: bytes, None if it did not; of a request stream, an iterator.
         self.raw = raw
         #: Metadata by key; of a key that came twice, the last value.
         self.metadata: dict[str, str] = dict(context.invocation_metadata() or ())  # type: ignore[arg-type]  # text, but for -bin keys

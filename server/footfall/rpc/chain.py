@@ -270,7 +270,9 @@ class Decode:
         name = method.request_type.DESCRIPTOR.full_name
         bytes_max = self._bytes_max
 
-        def decode(raw: bytes) -> Message:
+        def decode(raw: bytes | None) -> Message:
+            if raw is None:
+                raise InvalidInputError("The call ended without a whole message.")
             if len(raw) > bytes_max:
                 raise TooLargeError(
                     f"The message has {len(raw)} bytes, but at most "
@@ -416,31 +418,38 @@ class Chain(grpc.aio.ServerInterceptor):
         return step
 
     def wrap(self, method: Method, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return a handler of raw requests that sends each call through the chain."""
+        """Return a handler of raw requests that sends each call through the chain.
+
+        To the library all requests are streams, so that the chain is what reads them.
+        """
         serialize = handler.response_serializer
         if method.response_streaming:
             steps = self.nest(method, _stream_step(handler.unary_stream))
 
-            async def stream(raw: Any, context: Context) -> None:
-                await steps(Call(method, raw, context))
+            async def stream(_: Any, context: Context) -> None:
+                await steps(Call(method, await _only_message(context), context))
 
-            return grpc.unary_stream_rpc_method_handler(stream, None, serialize)
+            return grpc.stream_stream_rpc_method_handler(stream, None, serialize)
         steps = self.nest(
             method,
             _unary_step(handler.stream_unary if method.request_streaming else handler.unary_unary),
         )
 
-        async def unary(raw: Any, context: Context) -> Message | None:
-            call = Call(method, raw, context)
+        streaming = method.request_streaming
+
+        async def unary(stream: Any, context: Context) -> Message | None:
+            # The library would wait for ever for the message of a call that ends without one.
+            call = Call(method, stream if streaming else await _only_message(context), context)
             await steps(call)
             return call.response
 
-        make = (
-            grpc.stream_unary_rpc_method_handler
-            if method.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return make(unary, None, serialize)
+        return grpc.stream_unary_rpc_method_handler(unary, None, serialize)
+
+
+async def _only_message(context: Context) -> bytes | None:
+    """Return the bytes of a call's one message, None if its caller ended without a whole one."""
+    raw: Any = await context.read()
+    return None if raw is grpc.aio.EOF else raw
 
 
 def _unary_step(handler: Callable[[Any, Call], Awaitable[Message]]) -> Step:
