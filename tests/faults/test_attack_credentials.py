@@ -10,9 +10,17 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+from tests.faults.attack_tenants import (
+    NO_ID,
+    Attacked,
+    Headers,
+    Tenant,
+    api_key,
+    application,
+    bearer,
+)
 from tests.faults.calls import BINDINGS, METHODS, RECIPES, Outcome, by_grpc, by_rest
 from tests.faults.refusals import FOREIGN, OK, Refusals, Spoiled, spoil
-from tests.faults.attack_tenants import NO_ID, Attacked, Headers, Tenant, api_key, application, bearer
 from tests.faults.verdicts import Case
 from tests.gateway.documents import assert_document, family_of
 

@@ -13,6 +13,7 @@ from typing import Self
 
 import pytest
 
+from tests.faults.attack_tenants import Attacked
 from tests.faults.frames import (
     CANCEL,
     CONTINUATION,
@@ -30,7 +31,6 @@ from tests.faults.frames import (
     frame,
     request,
 )
-from tests.faults.attack_tenants import Attacked
 from tests.faults.verdicts import Case
 
 #: More memory than the gateway may take for all of its attackers, in bytes.

@@ -16,9 +16,9 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from tests.faults.attack_tenants import Attacked, Headers
 from tests.faults.calls import METHODS, RECIPES
 from tests.faults.leaks import Answers, leaks_in
-from tests.faults.attack_tenants import Attacked, Headers
 from tests.faults.test_attack_credentials import good_credentials
 from tests.faults.verdicts import Case
 

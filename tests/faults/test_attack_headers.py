@@ -14,8 +14,8 @@ import pytest
 import footfall.rpc
 from footfall.supervisor.gateway import gateway_dir
 from footfall.v1 import realtime_pb2
-from tests.faults.calls import by_rest
 from tests.faults.attack_tenants import Attacked, attacked_service, bearer
+from tests.faults.calls import by_rest
 from tests.faults.verdicts import Case
 from tests.gateway.conftest import Gateway, running_gateway
 from tests.gateway.http1 import Answer, raw

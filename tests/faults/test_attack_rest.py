@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.faults.attack_tenants import Attacked
 from tests.faults.calls import BINDINGS, METHODS, RECIPES
 from tests.faults.leaks import Answers
-from tests.faults.attack_tenants import Attacked
 from tests.faults.test_attack_credentials import good_credentials
 from tests.faults.verdicts import Case
 

@@ -24,7 +24,6 @@ from footfall.accounts.model import KeyKind, Role
 from footfall.accounts.service import Authenticator
 from footfall.accounts.sessions import _make_id
 from tests.accounts.values import cheap_hash
-from tests.faults.calls import RECIPES, by_grpc, by_rest
 from tests.faults.attack_tenants import (
     Attacked,
     api_key,
@@ -33,6 +32,7 @@ from tests.faults.attack_tenants import (
     bearer,
     cookie,
 )
+from tests.faults.calls import RECIPES, by_grpc, by_rest
 from tests.faults.verdicts import Case
 
 BITS_MIN = 128

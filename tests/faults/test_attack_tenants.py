@@ -32,7 +32,6 @@ from footfall.v1 import (
     sessions_pb2,
     timeseries_pb2,
 )
-from tests.faults.calls import METHODS
 from tests.faults.attack_tenants import (
     Attacked,
     Headers,
@@ -42,6 +41,7 @@ from tests.faults.attack_tenants import (
     bearer,
     make_tenant,
 )
+from tests.faults.calls import METHODS
 from tests.faults.verdicts import Case
 
 #: Histories that grow at the same time, and how many each pair of tenants has one after another.
