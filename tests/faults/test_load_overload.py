@@ -1,13 +1,19 @@
-"""Three times what the service can take."""
+"""Three times what the service can take.
+
+The callers share the machine with the service, and are late themselves when it has too much to do.
+So how long answers took is what the gateway's access log says.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -16,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from footfall.v1 import timeseries_pb2, timeseries_pb2_grpc
 from tests.e2e.service import Service, running
-from tests.faults.http_load import NUMBER, Kind, Load, Tally, quantile, request
+from tests.faults.http_load import NUMBER, PATIENCE_S, Kind, Load, quantile, request
 from tests.faults.tenants import Tenant, api_requests, create_tenant, encoded, page_view
 from tests.faults.verdicts import Case
 from tests.rpc.conftest import Refusal
@@ -24,11 +30,12 @@ from tests.rpc.conftest import Refusal
 FACTOR = 3
 #: What the service keeps of its peak, at least.
 KEPT = 0.8
-#: How fast most are refused, on a machine whose cores are all taken; and by how much the server's
-#: memory may grow.
-REFUSED_S = 1.0
+#: How fast nearly all are refused, and by how much the server's memory may grow.
+REFUSED_MS = 250
 GROWTH_MIB = 256
 EVENTS_READ = 20_000
+#: How long the gateway keeps lines of its access log, at most.
+FLUSHED_S = 1.5
 EVENTS_A_CALL = 20
 
 
@@ -133,39 +140,62 @@ def test_three_times_what_it_can_take(tmp_path: Path, case: Case) -> None:
         load(1, 32).tally()
         peak = load(seconds / 8, 96).tally()
         assert peak.statuses.keys() == {200}, (peak.statuses, peak.odd)
+        began = now()
         before_mib = psutil.Process(service.server_pid()).memory_info().rss >> 20
         with watched(service, tenant) as watch:
             tally = load(seconds, 1_500, FACTOR * peak.goodput).tally()
+        ended = now()
         after = load(seconds / 8, 96).tally()
         assert after.statuses.keys() == {200}, "it is well again at once"
+        time.sleep(FLUSHED_S)
+        good_ms, refused_ms = logged(service, began, ended)
+    goodput = sum(each < 1_000 * PATIENCE_S for each in good_ms) / seconds
 
-    tell(case, peak, tally, watch)
+    case.tell(
+        f"peak {peak.goodput:.0f}/s, afterwards {after.goodput:.0f}/s, "
+        f"at {FACTOR}x {goodput:.0f}/s ({goodput / peak.goodput:.0%}) in p50 "
+        f"{quantile(good_ms, 0.5):.0f} ms p99 {quantile(good_ms, 0.99):.0f} ms"
+    )
+    case.tell(
+        f"{len(refused_ms)} refused in p50 {quantile(refused_ms, 0.5):.0f} ms p99 "
+        f"{quantile(refused_ms, 0.99):.0f} ms; broken {tally.statuses.get(0, 0)}, not sent "
+        f"{tally.unsent}; stubs {dict(watch.codes)}"
+    )
+    case.tell(
+        f"health {watch.health.total()} times, slowest {watch.slowest_s:.2f} s; "
+        f"memory {max(watch.memory)} MiB"
+    )
     assert tally.sent + tally.unsent > 0.9 * FACTOR * peak.goodput * seconds
     assert set(tally.statuses) <= {0, 200, 503}, (tally.statuses, tally.odd)
-    # 0: a connection on which a refusal crossed the next request.
-    assert tally.statuses.get(0, 0) < 0.01 * tally.sent
+    # 0: a refusal whose caller came to read it only after its connection had been ended.
+    assert tally.statuses.get(0, 0) < 0.1 * tally.sent
     assert tally.hintless == watch.hintless == 0
     assert watch.health.keys() == {"GET /health 200", "Check 1"}
     assert watch.codes.keys() <= {"OK", "RESOURCE_EXHAUSTED"}
     assert max(watch.memory) < before_mib + GROWTH_MIB
     if case.full:
         assert tally.refused > 0
-        assert tally.goodput > KEPT * peak.goodput
-        assert quantile(tally.refused_s, 0.5) < REFUSED_S
+        # Both peaks, since others may use the machine as well.
+        assert goodput > KEPT * min(peak.goodput, after.goodput)
+        assert quantile(refused_ms, 0.99) < REFUSED_MS
 
 
-def tell(case: Case, peak: Tally, tally: Tally, watch: Watch) -> None:
-    case.tell(
-        f"peak {peak.goodput:.0f}/s, at {FACTOR}x {tally.goodput:.0f}/s "
-        f"({tally.goodput / peak.goodput:.0%}), good p50 {quantile(tally.good_s, 0.5):.2f} s "
-        f"p99 {quantile(tally.good_s, 0.99):.2f} s, late {tally.late}"
-    )
-    case.tell(
-        f"refused {tally.refused} p50 {1000 * quantile(tally.refused_s, 0.5):.0f} ms p99 "
-        f"{1000 * quantile(tally.refused_s, 0.99):.0f} ms, broken {tally.statuses.get(0, 0)}, "
-        f"not sent {tally.unsent}; stubs {dict(watch.codes)}"
-    )
-    case.tell(
-        f"health {watch.health.total()}, all well, slowest {watch.slowest_s:.2f} s; "
-        f"memory {max(watch.memory)} MiB"
-    )
+def now() -> str:
+    """Return the time as the access log has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def logged(service: Service, began: str, ended: str) -> tuple[list[float], list[float]]:
+    """Return how long good answers and refusals to requests between two times took, sorted, in
+    milliseconds.
+    """
+    good, refused = [], []
+    with (service.data / "logs" / "access.log").open() as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if began < entry["time"] < ended and entry["protocol"] == "HTTP/1.1":
+                if entry["status"] == 200:
+                    good.append(float(entry["duration_ms"]))
+                elif entry["status"] == 503:
+                    refused.append(float(entry["duration_ms"]))
+    return sorted(good), sorted(refused)

@@ -26,7 +26,7 @@ SLEEP_S = 1.5
 
 
 def few_places(configuration: str) -> str:
-    changed, count = re.subn(r"max_requests: 256\b", f"max_requests: {PLACES}", configuration)
+    changed, count = re.subn(r"max_requests: 128\b", f"max_requests: {PLACES}", configuration)
     assert count == 1
     return changed
 

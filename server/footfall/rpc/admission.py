@@ -16,8 +16,8 @@ from footfall.errors import OverloadedError
 from footfall.rpc.call import Call, Method, Step
 from footfall.rpc.services import PACKAGE
 
-#: Calls with one answer that may be under way, which is half a second's worth of small ones. The
-#: gateway has the same bound (gateway/envoy.yaml), and refuses for less.
+#: Calls with one answer that may be under way, which is half a second's worth of small ones. A
+#: gateway lets a quarter of it through (gateway/envoy.yaml), and refuses for less.
 CALLS_MAX: Final = 512
 #: Of these, calls that ask the event store.
 READS_MAX: Final = 64
