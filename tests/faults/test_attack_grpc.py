@@ -182,6 +182,38 @@ async def test_malformed_messages(case: Case, attacked: Attacked) -> None:
     case.tell(f"{count} messages: {dict(codes.most_common())}")
 
 
+@pytest.mark.parametrize(
+    ("path", "raw", "code"),
+    [
+        ("grpc.health.v1.Health/Check", b"\xff\xff", "INVALID_ARGUMENT"),
+        ("grpc.health.v1.Health/Check", b"\n\x02zq", "NOT_FOUND"),
+        ("grpc.health.v1.Health/Watch", b"\xff", "INVALID_ARGUMENT"),
+        ("grpc.health.v1.Health/List", b"", "UNIMPLEMENTED"),
+        (
+            "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            b"\xff\xff",
+            "INVALID_ARGUMENT",
+        ),
+    ],
+)
+async def test_methods_of_the_library(attacked: Attacked, path: str, raw: bytes, code: str) -> None:
+    async with grpc.aio.insecure_channel(attacked.service.grpc_target) as channel:
+        call = channel.stream_stream(f"/{path}")(iter([raw]), timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in call:
+                pass
+    assert caught.value.code().name == code
+    assert leaks_in(f"{caught.value.details()}", b"") == []
+
+
+def test_calls_that_end_without_a_message_are_answered(attacked: Attacked) -> None:
+    paths = ["footfall.v1." + name for name in RECIPES]
+    paths += ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"]
+    for path in paths:
+        status, said = _post(attacked.port, path, "application/grpc-web+proto", [], b"")
+        assert _grpc_code(status, said) in CALLERS_FAULTS, (path, said)
+
+
 def _frame(flag: int, length: int, data: bytes) -> bytes:
     return bytes([flag]) + (length & 0xFFFFFFFF).to_bytes(4, "big") + data
 
@@ -244,7 +276,7 @@ def test_malformed_frames_and_metadata(
         lines = [f"{key}: {value}" for key, value in given[name]]
         if case.chance.random() < 0.5:
             lines.append(f"{case.chance.choice(HEADERS)}: {case.chance.choice(VALUES)}")
-        status, said = _post(attacked.port, name, kind, lines, body)
+        status, said = _post(attacked.port, f"footfall.v1.{name}", kind, lines, body)
         code = _grpc_code(status, said)
         answers.judge(code, said, body, f"{name} {kind} {lines} {body[:100]!r}")
     assert answers.total == count
@@ -252,9 +284,9 @@ def test_malformed_frames_and_metadata(
     case.tell(f"{count} bodies: {dict(answers.codes.most_common())}")
 
 
-def _post(port: int, name: str, kind: str, lines: list[str], body: bytes) -> tuple[int, str]:
+def _post(port: int, path: str, kind: str, lines: list[str], body: bytes) -> tuple[int, str]:
     head = [
-        f"POST /footfall.v1.{name} HTTP/1.1",
+        f"POST /{path} HTTP/1.1",
         "host: a",
         "connection: close",
         f"content-type: {kind}",

@@ -32,6 +32,7 @@ from footfall.errors import (
 from footfall.rpc.access import Access
 from footfall.rpc.admission import Admission
 from footfall.rpc.call import TRANSCODED, Call, Context, Method, Step
+from footfall.rpc.guard import guarded, only_message
 from footfall.rpc.limits import RateLimit, TellAllowance
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.recording import Record
@@ -380,8 +381,8 @@ def build_chain(
 
 
 class Chain(grpc.aio.ServerInterceptor):
-    """The interceptor: puts the middlewares around the handlers of this service's methods, and
-    leaves others (health, reflection) alone.
+    """The interceptor: puts the middlewares around the handlers of this service's methods. Of
+    others (health, reflection) it only reads the requests.
     """
 
     def __init__(self, middlewares: Sequence[Middleware], methods: Mapping[str, Method]) -> None:
@@ -406,7 +407,7 @@ class Chain(grpc.aio.ServerInterceptor):
             # Not kept: anybody may ask for any number of names.
             return None
         method = self._methods.get(path)
-        wrapped = handler if method is None else self.wrap(method, handler)
+        wrapped = guarded(handler) if method is None else self.wrap(method, handler)
         self._wrapped[path] = wrapped
         return wrapped
 
@@ -427,7 +428,7 @@ class Chain(grpc.aio.ServerInterceptor):
             steps = self.nest(method, _stream_step(handler.unary_stream))
 
             async def stream(_: Any, context: Context) -> None:
-                await steps(Call(method, await _only_message(context), context))
+                await steps(Call(method, await only_message(context), context))
 
             return grpc.stream_stream_rpc_method_handler(stream, None, serialize)
         steps = self.nest(
@@ -439,17 +440,11 @@ class Chain(grpc.aio.ServerInterceptor):
 
         async def unary(stream: Any, context: Context) -> Message | None:
             # The library would wait for ever for the message of a call that ends without one.
-            call = Call(method, stream if streaming else await _only_message(context), context)
+            call = Call(method, stream if streaming else await only_message(context), context)
             await steps(call)
             return call.response
 
         return grpc.stream_unary_rpc_method_handler(unary, None, serialize)
-
-
-async def _only_message(context: Context) -> bytes | None:
-    """Return the bytes of a call's one message, None if its caller ended without a whole one."""
-    raw: Any = await context.read()
-    return None if raw is grpc.aio.EOF else raw
 
 
 def _unary_step(handler: Callable[[Any, Call], Awaitable[Message]]) -> Step:
