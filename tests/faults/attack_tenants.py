@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -190,13 +189,3 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     """The service that most cases of attack share."""
     with attacked_service(tmp_path_factory.mktemp("attacked")) as made:
         yield made
-
-
-def until_refused(deadline_s: float, attempt: object) -> float:
-    """Call until it returns False; return the seconds that this took."""
-    assert callable(attempt)
-    began = time.monotonic()
-    while attempt():
-        assert time.monotonic() - began < deadline_s, "it still works"
-        time.sleep(0.02)
-    return time.monotonic() - began

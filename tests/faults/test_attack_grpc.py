@@ -18,8 +18,8 @@ from google.protobuf.message import Message
 
 from tests.faults.attack_tenants import Attacked, Headers
 from tests.faults.calls import METHODS, RECIPES
+from tests.faults.credentials import good_credentials
 from tests.faults.leaks import Answers, leaks_in
-from tests.faults.test_attack_credentials import good_credentials
 from tests.faults.verdicts import Case
 
 #: What a caller may be told about a message that it has sent. Not among them: UNKNOWN, INTERNAL,

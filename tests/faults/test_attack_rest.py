@@ -19,8 +19,8 @@ import pytest
 
 from tests.faults.attack_tenants import Attacked
 from tests.faults.calls import BINDINGS, METHODS, RECIPES
+from tests.faults.credentials import good_credentials
 from tests.faults.leaks import Answers
-from tests.faults.test_attack_credentials import good_credentials
 from tests.faults.verdicts import Case
 
 #: A caller's fault, or an answer; nothing from 500 up.

@@ -262,7 +262,18 @@ def _is_costly(call: Call) -> bool:
 
 
 async def ask(channel: grpc.aio.Channel, call: Call) -> bytes:
-    """Return all of an answer."""
+    """Return all of an answer; a read that the machine is too busy for is asked again."""
+    for _ in range(5):
+        try:
+            return await _ask(channel, call)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or "/Ingest" in call[0]:
+                raise
+            await asyncio.sleep(0.5)
+    return await _ask(channel, call)
+
+
+async def _ask(channel: grpc.aio.Channel, call: Call) -> bytes:
     name, message, headers = call
     method, raw = METHODS[name], message.SerializeToString()
     if method.response_streaming:

@@ -1,4 +1,4 @@
-"""Credentials that do not do, and what the contract says of each on each kind of call."""
+"""Credentials that do and that do not, and what the contract says of each, by kind of call."""
 
 from __future__ import annotations
 
@@ -124,6 +124,32 @@ def spoil(attacked: Attacked) -> Spoiled:
             "a key": good,
         },
     )
+
+
+def good_credentials(kind: str, attacked: Attacked) -> Headers:
+    """Return the own tenant's credentials for calls of this kind."""
+    own = attacked.own
+    if kind in {"session", "refresh", "logout"}:
+        return attacked.login(own.admin, own.password)
+    reads, writes = bearer(own.keys["read"]), bearer(own.keys["write"])
+    website, manager = api_key(own.keys["read"]), bearer(own.keys["admin"])
+    return {
+        "application write": application(own.app.application.id, own.app.write_key),
+        "application read": application(own.app.application.id, own.app.read_key),
+        "workspace": api_key(own.workspace.api_key),
+        "site read": reads,
+        "any key or session": reads,
+        "site write": writes,
+        "site write or browser": writes,
+        "website write or browser": writes,
+        "website": website,
+        "website or public": website,
+        "account": website,
+        "admin": manager,
+        "member": manager,
+        "login": (),
+        "anyone": (),
+    }[kind]
 
 
 #: What was tried, with which headers, and what should come of it.
