@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -12,16 +12,14 @@ from pathlib import Path
 import pytest
 
 from footfall.accounts.management import (
-    ALLOWANCE_MAX,
-    ALLOWANCES,
     AccountManager,
     NewApplication,
     NewWorkspace,
 )
 from footfall.accounts.model import KeyKind, Role, Scope, Site, User
-from footfall.accounts.sql import open_account_store
 from tests.accounts.values import cheap_hash
 from tests.e2e.service import Service, running
+from tests.faults.tenants import managing
 
 #: Headers, and metadata as well.
 Headers = tuple[tuple[str, str], ...]
@@ -130,16 +128,9 @@ def make_tenant(manager: AccountManager, word: str = "") -> Tenant:
     return made
 
 
-@contextmanager
-def tenants_manager(service: Service) -> Iterator[AccountManager]:
+def tenants_manager(service: Service) -> AbstractContextManager[AccountManager]:
     """Open the accounts beside a service; it knows the plan that nobody uses up."""
-    store = open_account_store(f"sqlite:///{service.data}/accounts.sqlite")
-    try:
-        manager = AccountManager(store)
-        manager.update_plan(PLAN, dict.fromkeys(ALLOWANCES, ALLOWANCE_MAX), like="scale")
-        yield manager
-    finally:
-        store.close()
+    return managing(f"sqlite:///{service.data}/accounts.sqlite", PLAN)
 
 
 @dataclass

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 
-from footfall.accounts.management import ALLOWANCE_MAX, ALLOWANCES, AccountManager
 from footfall.accounts.model import KeyKind, Scope
-from footfall.accounts.sql import open_account_store
 from tests.e2e.conftest import Application, Site
 from tests.e2e.test_realtime import zone_where_it_is_noon
+from tests.faults.tenants import managing
 
 _serial = count()
 _PLAN = "unbounded"
@@ -28,10 +27,7 @@ class Tenants:
 
 def make_tenants(accounts_url: str) -> Tenants:
     """Make them beside whatever uses the store."""
-    store = open_account_store(accounts_url)
-    try:
-        manager = AccountManager(store)
-        manager.update_plan(_PLAN, dict.fromkeys(ALLOWANCES, ALLOWANCE_MAX), like="scale")
+    with managing(accounts_url, _PLAN) as manager:
         number = next(_serial)
         account = manager.create_account(f"faults-{number}", _PLAN).id
 
@@ -53,5 +49,3 @@ def make_tenants(accounts_url: str) -> Tenants:
             Application(made.application.id, made.write_key, made.read_key),
             manager.create_workspace(account, "faults").api_key,
         )
-    finally:
-        store.close()

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from footfall.accounts.management import AccountManager
+from footfall.accounts.management import ALLOWANCE_MAX, ALLOWANCES, AccountManager
 from footfall.accounts.model import KeyKind, Scope
 from footfall.accounts.sql import open_account_store
 
-#: More than any case asks for.
-UNLIMITED = {
-    "site_requests_per_minute": 1_000_000,
-    "application_reads_per_10s": 1_000_000,
-    "account_requests_per_10s": 1_000_000,
-    "account_requests_per_minute": 1_000_000,
-    "workspace_requests_per_second": 1_000_000,
-}
 _numbers = count()
 
 
@@ -43,12 +35,19 @@ class Tenant:
     workspace: Mapping[str, str]
 
 
+@contextmanager
+def managing(accounts_url: str, plan: str, **limits: int) -> Iterator[AccountManager]:
+    """Open the accounts beside a service, with a plan that has no limits but the given ones."""
+    with closing(open_account_store(accounts_url)) as store:
+        manager = AccountManager(store)
+        manager.update_plan(plan, dict.fromkeys(ALLOWANCES, ALLOWANCE_MAX) | limits, like="scale")
+        yield manager
+
+
 def create_tenant(data: Path, **limits: int) -> Tenant:
     """Make a tenant beside a running service; its plan has no limits but the given ones."""
     name = f"tenant-{next(_numbers)}-{time.time_ns() % 10**9}"
-    with closing(open_account_store(f"sqlite:///{data / 'accounts.sqlite'}")) as store:
-        manager = AccountManager(store)
-        manager.update_plan(name, UNLIMITED | limits, like="scale")
+    with managing(f"sqlite:///{data / 'accounts.sqlite'}", name, **limits) as manager:
         account = manager.create_account(name, name).id
         host = f"{name}.example"
         site = manager.create_site(account, host, "UTC", public=False).id
