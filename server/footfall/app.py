@@ -47,7 +47,7 @@ from footfall.analytics.timeseries import TimeseriesService
 from footfall.analytics.web_export import WebExportService
 from footfall.errors import FootfallError, UnavailableError
 from footfall.events import EventStore, load_event_engine, open_event_store
-from footfall.events.sandbox import EventSandbox, SandboxLimits, SandboxStats
+from footfall.events.sandbox import EventSandbox, SandboxLimits
 from footfall.ingest.commit import GroupCommitter
 from footfall.ingest.enrich.geo import MmdbGeo, NoGeo
 from footfall.ingest.enrich.useragent import warm_up
@@ -63,6 +63,7 @@ from footfall.live.limiter import RedisRateLimiter
 from footfall.live.pump import LivePump
 from footfall.live.sessions import RedisSessionStore
 from footfall.live.state import LiveStateStore
+from footfall.monitoring import publish, publish_custom_queries
 from footfall.rpc.access import Access
 from footfall.rpc.accounts import AccountsServicer
 from footfall.rpc.admission import Admission
@@ -289,7 +290,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         metrics = Metrics()
         health = _health(events, accounts, redis, stack)
-        _publish(metrics, committer, recorder, admission := Admission(), events, health)
+        publish(metrics, committer, recorder, admission := Admission(), events, health)
         draining = asyncio.Event()
         cache = _cache(redis, settings)
         history = CachedHistory(events, cache)
@@ -473,29 +474,8 @@ def _custom_queries(
     )
     sandbox = EventSandbox(events, limits)
     stack.callback(sandbox.close)
-    _publish_custom_queries(metrics, sandbox.stats)
+    publish_custom_queries(metrics, sandbox.stats)
     return CustomQueryServicer(CustomQueryService(sandbox))
-
-
-def _publish_custom_queries(metrics: Metrics, stats: SandboxStats) -> None:
-    for name, help_text, read in (
-        ("answered", "Custom queries that were answered.", lambda: stats.answered),
-        (
-            "refused",
-            "Custom queries that asked for too much, or came when too many waited.",
-            lambda: stats.refused,
-        ),
-        (
-            "failed",
-            "Custom queries that ran out of time, whose caller left, or that the store failed.",
-            lambda: stats.failed,
-        ),
-        ("seconds", "Time that custom queries took, in seconds.", lambda: stats.seconds),
-    ):
-        metrics.counter(f"footfall_custom_queries_{name}", help_text, read)
-    metrics.gauge(
-        "footfall_custom_queries_running", "Custom queries under way.", lambda: stats.running
-    )
 
 
 def _cache(redis: RedisConnection, settings: Settings) -> RedisCache | None:
@@ -530,69 +510,6 @@ def _zones(accounts: AccountStore) -> Callable[[str], Any]:
         return site.timezone if site is not None else None
 
     return zone
-
-
-def _publish(
-    metrics: Metrics,
-    committer: GroupCommitter,
-    recorder: CallRecorder,
-    admission: Admission,
-    events: EventStore,
-    health: Health,
-) -> None:
-    """Publish what the parts of the server know about themselves."""
-    stats, calls = committer.stats, recorder.stats
-    metrics.gauge(
-        "footfall_queued_events",
-        "Events that wait for a commit or are in one.",
-        lambda: stats.queued_events,
-    )
-
-    def reads() -> int:
-        # A store that is not there yet is busy with nothing.
-        return events.reads() if health.up("events") else 0
-
-    metrics.gauge("footfall_reads", "Reads that the event store is busy with.", reads)
-    metrics.gauge(
-        "footfall_queued_requests",
-        "Requests that wait for a commit or are in one.",
-        lambda: stats.queued_requests,
-    )
-    for name, help_text, read in (
-        ("commits", "Commits to the event store that succeeded.", lambda: stats.commits),
-        ("commit_seconds", "Time spent in commits.", lambda: stats.commit_seconds),
-        ("events", "Events that were stored.", lambda: stats.events),
-        ("duplicate_events", "Events that had been stored before.", lambda: stats.duplicates),
-        (
-            "failed_ingest_requests",
-            "Ingest requests that the event store failed.",
-            lambda: stats.failed_requests,
-        ),
-        (
-            "refused_ingest_requests",
-            "Ingest requests that were refused since too much waited.",
-            lambda: stats.refused_requests,
-        ),
-        (
-            "refused_calls",
-            "Calls that were refused since too many were under way.",
-            lambda: admission.refused,
-        ),
-        ("recorded_calls", "Calls of workspaces that were recorded.", lambda: calls.recorded),
-        (
-            "unrecorded_calls",
-            "Calls of workspaces that were not recorded, since too many waited or the event store "
-            "refused them.",
-            lambda: calls.dropped,
-        ),
-    ):
-        metrics.counter(f"footfall_{name}", help_text, read)
-    for store in ("events", "accounts", "redis"):
-        metrics.gauge(
-            f"footfall_{store}_up",
-            "Whether the store answered the last health check.",
-            lambda store=store: float(health.up(store)),  # type: ignore[misc]  # the loop's value, bound
-        )
 
 
 @contextmanager
