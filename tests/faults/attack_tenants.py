@@ -82,6 +82,11 @@ class Tenant:
         )
         return made.key.id, made.text
 
+    def spare_site(self) -> str:
+        """Make a site that nothing else needs; return its id."""
+        host = f"spare-{next(_serial)}.{self.word}.example"
+        return self.manager.create_site(self.account, host, "UTC", public=False).id
+
     def user(self, role: str = Role.MEMBER) -> User:
         """Make a user with the tenant's password, whose hash costs nothing."""
         store = self.manager._store

@@ -248,6 +248,12 @@ RECIPES: Mapping[str, Recipe] = {
     "AccountsService/UpdateSite": Recipe(
         "admin", _of_site(accounts_pb2.UpdateSiteRequest, "id", public=False)
     ),
+    "AccountsService/DeleteSite": Recipe(
+        "admin", lambda t: accounts_pb2.DeleteSiteRequest(id=t.spare_site())
+    ),
+    "AccountsService/DeleteVisitor": Recipe(
+        "admin", _of_site(accounts_pb2.DeleteVisitorRequest, "site", visitor_id="nobody")
+    ),
     "AccountsService/CreateMember": Recipe(
         "admin",
         lambda t: accounts_pb2.CreateMemberRequest(

@@ -75,7 +75,8 @@ class Admission:
         own = self._reads if method.path.startswith(_READS) else _Places(everything.most)
 
         async def step(call: Call) -> None:
-            size = len(call.raw)
+            # None of a call whose caller ended without a message.
+            size = len(call.raw or b"")
             if (
                 everything.taken >= everything.most
                 or own.taken >= own.most
