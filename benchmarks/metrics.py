@@ -66,6 +66,18 @@ def prepare(server: Server, events: int) -> tuple[str, Metadata]:
     return made.workspace.id, (("x-api-key", made.api_key),)
 
 
+async def bare(server: Server, metadata: Metadata) -> float:
+    """Return the median time of a call that asks no event store, in milliseconds."""
+    times = []
+    async with channel_to(server.target) as channel:
+        call = channel.unary_unary("/footfall.v1.MetricsService/ListMetrics")
+        for _ in range(10 * CALLS):
+            began = time.perf_counter()
+            await call(b"", metadata=metadata)
+            times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
 async def by_grpc(server: Server, metadata: Metadata) -> dict[Question, float]:
     """Return the median time of a call for each question, in milliseconds."""
     found = {}
@@ -161,6 +173,7 @@ def main() -> None:
         began = time.perf_counter()
         workspace_id, metadata = prepare(server, arguments.events)
         print(f"{arguments.events:,} events stored in {time.perf_counter() - began:.0f} s")
+        print(f"a call that asks no store: {asyncio.run(bare(server, metadata)):.1f} ms")
         served = asyncio.run(by_grpc(server, metadata))
         server.stop()
         raw = asyncio.run(by_the_engine(server.data / "events.duckdb", workspace_id))

@@ -264,8 +264,8 @@ def test_a_file_of_a_version_without_sums_gets_them(tmp_path: Path) -> None:
     stored = fill(store, pick)
     store.rest()
     with store._engine.cursor() as connection:
-        for name in ("operation_days", "message_hours", "api_call_hours"):
-            connection.execute(f"DELETE FROM {name}")
+        for rollup in ROLLUPS:
+            connection.execute(f"DELETE FROM {rollup.table.name}")
         connection.execute("UPDATE workspace_rolled_up SET through_seq = 0")
     store.close()
     for folds in (False, True):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -72,8 +71,6 @@ class WorkspaceRollup:
     sums: Mapping[str, ColumnElement[Any]]
     #: The columns that hold fields.
     fields: Mapping[Field, str]
-    #: The rows of its table that are its own, by a column and its value.
-    own: tuple[str, str] | None = None
 
     def answers(self, query: TallyQuery) -> bool:
         """Whether the query can be answered from its rows."""
@@ -91,10 +88,9 @@ class WorkspaceRollup:
         """Return the rows that the events under the conditions make, of all workspaces."""
         start_us = int_divide(self.events.c.ts_us, self.step_us) * self.step_us
         keys = {"workspace_id": self.events.c.workspace_id, "start_us": start_us, **self.keys}
-        own = {self.own[0]: _literal(self.own[1])} if self.own else {}
         return (
             select(
-                *(value.label(name) for name, value in (own | keys).items()),
+                *(value.label(name) for name, value in keys.items()),
                 *(func.sum(value).label(name) for name, value in self.sums.items()),
             )
             .where(*conditions)
@@ -104,12 +100,7 @@ class WorkspaceRollup:
     @property
     def key_names(self) -> tuple[str, ...]:
         """The columns that tell its table's rows apart."""
-        return ("workspace_id", "start_us", *([self.own[0]] if self.own else []), *self.keys)
-
-
-def _literal(text: str) -> ColumnElement[Any]:
-    """Return a constant of a statement, one of our own names."""
-    return literal_column(f"'{text}'")
+        return ("workspace_id", "start_us", *self.keys)
 
 
 _one: Final[ColumnElement[Any]] = literal_column("1")
@@ -138,12 +129,12 @@ def total(rows: FromClause, name: str) -> ColumnElement[Any]:
     return high * literal_column(str(1 << _LOW_BITS)) + low
 
 
-def _operations_by(field: Field) -> WorkspaceRollup:
-    nothing = _literal("")
+def _operations_by(field: Field, table: Table) -> WorkspaceRollup:
+    nothing: ColumnElement[Any] = literal_column("''")
     return WorkspaceRollup(
         Source.OPERATIONS,
         tables.ai_operations,
-        tables.operation_days,
+        table,
         DAY_US,
         keys={
             "value": _operation[field.value],
@@ -162,7 +153,6 @@ def _operations_by(field: Field) -> WorkspaceRollup:
             "unpriced": _flag(_unpriced),
         },
         fields={field: "value"},
-        own=("field", field.value),
     )
 
 
@@ -176,10 +166,13 @@ API_CALLS: Final = WorkspaceRollup(
     fields={Field.ENDPOINT: "endpoint"},
 )
 
-#: By source; what groups by nothing asks the first, which has the fewest rows. Those that share a
-#: table are neighbours.
+#: By source; what groups by nothing asks the first, which has the fewest rows.
 ROLLUPS: Final[Sequence[WorkspaceRollup]] = (
-    *map(_operations_by, (Field.TOOL, Field.MODEL, Field.WORKFLOW, Field.NODE, Field.USER_ID)),
+    _operations_by(Field.TOOL, tables.operation_days_by_tool),
+    _operations_by(Field.MODEL, tables.operation_days_by_model),
+    _operations_by(Field.WORKFLOW, tables.operation_days_by_workflow),
+    _operations_by(Field.NODE, tables.operation_days_by_node),
+    _operations_by(Field.USER_ID, tables.operation_days_by_user),
     WorkspaceRollup(
         Source.MESSAGES,
         tables.messages,
@@ -191,11 +184,6 @@ ROLLUPS: Final[Sequence[WorkspaceRollup]] = (
     ),
     API_CALLS,
 )
-
-#: The rollups of each table.
-TABLES: Final[Mapping[str, Sequence[WorkspaceRollup]]] = {
-    name: tuple(group) for name, group in groupby(ROLLUPS, lambda rollup: rollup.table.name)
-}
 
 
 def for_tallies(query: TallyQuery) -> WorkspaceRollup | None:
@@ -221,12 +209,11 @@ def rows(rollup: WorkspaceRollup) -> FromClause:
     """
     stored, event = rollup.table.c, rollup.events.c
     names = {column: field.value for field, column in rollup.fields.items()}
-    own = [stored[rollup.own[0]] == _literal(rollup.own[1])] if rollup.own else []
     columns = (*rollup.keys, *rollup.sums)
     folded = select(
         stored.start_us.label("ts_us"),
         *(stored[name].label(names.get(name, name)) for name in columns),
-    ).where(stored.workspace_id == WORKSPACE, stored.start_us.between(*_WHOLE), *own)
+    ).where(stored.workspace_id == WORKSPACE, stored.start_us.between(*_WHOLE))
     of_events = select(
         event.ts_us,
         *(

@@ -185,37 +185,43 @@ triggers = Table(
     Column("ts_us", BigInteger),
 )
 
-#: What operations add up to by UTC day; a row each for the values of several fields, each of which
-#: has all operations once.
-operation_days = Table(
-    "operation_days",
-    metadata,
-    Column("workspace_id", String),
-    Column("start_us", BigInteger),
-    # tool, model, workflow_name, node or user_id.
-    Column("field", String),
-    Column("value", String),
-    # Whether the operations name a run, and a conversation: 0 or 1.
-    Column("in_run", SmallInteger),
-    Column("in_conversation", SmallInteger),
-    # Of operations without a cost, "" for all others.
-    Column("unpriced_provider", String),
-    Column("unpriced_model", String),
-    Column("events", BigInteger),
-    # Input and output. Two columns a sum that may be too wide for one: those of the values'
-    # high bits and of their low ones. DuckDB reads 128 bits wide columns ten times as slowly.
-    Column("tokens_high", BigInteger),
-    Column("tokens_low", BigInteger),
-    # Operations with a cost that are not cached responses.
-    Column("priced", BigInteger),
-    # In picodollars.
-    Column("cost_pd_high", BigInteger),
-    Column("cost_pd_low", BigInteger),
-    Column("cache_cost_pd_high", BigInteger),
-    Column("cache_cost_pd_low", BigInteger),
-    # Operations without a cost.
-    Column("unpriced", BigInteger),
-)
+
+def _operation_days(by: str) -> Table:
+    """Return the table of what operations add up to by UTC day and the values of one field."""
+    return Table(
+        f"operation_days_by_{by}",
+        metadata,
+        Column("workspace_id", String),
+        Column("start_us", BigInteger),
+        Column("value", String),
+        # Whether the operations name a run, and a conversation: 0 or 1.
+        Column("in_run", SmallInteger),
+        Column("in_conversation", SmallInteger),
+        # Of operations without a cost, "" for all others.
+        Column("unpriced_provider", String),
+        Column("unpriced_model", String),
+        Column("events", BigInteger),
+        # Input and output. Two columns a sum that may be too wide for one: those of the values'
+        # high bits and of their low ones. DuckDB reads 128 bits wide columns ten times as slowly.
+        Column("tokens_high", BigInteger),
+        Column("tokens_low", BigInteger),
+        # Operations with a cost that are not cached responses.
+        Column("priced", BigInteger),
+        # In picodollars.
+        Column("cost_pd_high", BigInteger),
+        Column("cost_pd_low", BigInteger),
+        Column("cache_cost_pd_high", BigInteger),
+        Column("cache_cost_pd_low", BigInteger),
+        # Operations without a cost.
+        Column("unpriced", BigInteger),
+    )
+
+
+operation_days_by_tool = _operation_days("tool")
+operation_days_by_model = _operation_days("model")
+operation_days_by_workflow = _operation_days("workflow")
+operation_days_by_node = _operation_days("node")
+operation_days_by_user = _operation_days("user")
 
 #: How many messages there are by hour and role.
 message_hours = Table(

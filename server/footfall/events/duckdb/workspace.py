@@ -19,7 +19,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal_column,
     select,
     table,
     union_all,
@@ -140,8 +139,8 @@ class WorkspaceFolds:
             _bring_up(connection, entity, values)
         run(connection, update(_folded).values(through_seq=through_seq))
         after_seq = _rolled_up_seq(connection)
-        for rollups in workspace_rollups.TABLES.values():
-            _roll_up(connection, rollups, after_seq, through_seq)
+        for rollup in ROLLUPS:
+            _roll_up(connection, rollup, after_seq, through_seq)
         run(connection, update(_rolled_up).values(through_seq=through_seq))
 
     def folded(self) -> None:
@@ -252,10 +251,14 @@ def wrong_states(connection: Connection, rows_max: int) -> list[StateDifference]
         rows = fetch(connection, _differing_states(entity), values)
         found += [StateDifference(entity.states.name, *row) for row in rows]
     through_seq = _rolled_up_seq(connection)
-    for name, rollups in workspace_rollups.TABLES.items():
-        asked = _differing_sums(rollups, through_seq).limit(rows_max - len(found))
+    for rollup in ROLLUPS:
+        asked = _differing_sums(rollup, through_seq).limit(rows_max - len(found))
         found += [
-            StateDifference(name, workspace_id, f"the sum from {_at(start_us)} for {_told(keys)}")
+            StateDifference(
+                rollup.table.name,
+                workspace_id,
+                f"the sum from {_at(start_us)} for {_told(keys)}",
+            )
             for workspace_id, start_us, *keys in run(connection, asked).fetchall()
         ]
     return found
@@ -276,14 +279,12 @@ def _differing_states(entity: Entity) -> Select[Any]:
     return _differing(select(entity.states), made(entity), names).limit(_ROWS)
 
 
-def _differing_sums(rollups: Sequence[WorkspaceRollup], through_seq: int) -> Select[Any]:
+def _differing_sums(rollup: WorkspaceRollup, through_seq: int) -> Select[Any]:
     """Return (workspace, start, keys …) of sums that are not those of the events."""
-    one = rollups[0]
-    names = (*one.key_names, *one.sums)
-    folded = (rollup.folded(rollup.events.c.seq <= through_seq) for rollup in rollups)
-    anew = union_all(*folded).subquery("folded")
-    stored = select(*(one.table.c[name] for name in names))
-    return _differing(stored, select(*(anew.c[name] for name in names)), one.key_names)
+    names = (*rollup.key_names, *rollup.sums)
+    anew = rollup.folded(rollup.events.c.seq <= through_seq).subquery("folded")
+    stored = select(*(rollup.table.c[name] for name in names))
+    return _differing(stored, select(*(anew.c[name] for name in names)), rollup.key_names)
 
 
 def _differing(stored: Select[Any], anew: Select[Any], names: Sequence[str]) -> Select[Any]:
@@ -324,16 +325,12 @@ def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
 
 
 def _roll_up(
-    connection: Connection, rollups: Sequence[WorkspaceRollup], after_seq: int, through_seq: int
+    connection: Connection, rollup: WorkspaceRollup, after_seq: int, through_seq: int
 ) -> None:
-    """Add the events of a range to the rollups that share a table."""
-    one = rollups[0]
-    seq = one.events.c.seq
-    between = (seq > after_seq, seq <= through_seq)
-    if not run(connection, select(literal_column("1")).where(*between).limit(1)).fetchall():
-        return
-    rows = select(union_all(*(rollup.folded(*between) for rollup in rollups)).subquery("delta"))
-    add_up(connection, one.table, one.key_names, tuple(one.sums), "start_us", rows)
+    """Add the events of a range to a rollup."""
+    seq = rollup.events.c.seq
+    rows = rollup.folded(seq > after_seq, seq <= through_seq)
+    add_up(connection, rollup.table, rollup.key_names, tuple(rollup.sums), "start_us", rows)
 
 
 def _bring_up(connection: Connection, entity: Entity, values: Mapping[str, Any]) -> None:
