@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## Start everything on this machine, with demo data and crede
 test: $(INSTALLED) ## Run the whole suite on real stores and a real gateway
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-faults: $(INSTALLED) ## Run the fault suite in full, in under 20 minutes: kills, overload, attacks
+faults: $(INSTALLED) ## Run the fault suite in full, for about 20 minutes: kills, overload, attacks
 	$(BIN)/python -m pytest tests/faults --faults full --verbose --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED) generate-check ## Check format, lint, types, layers, protos and the gateway's configuration
