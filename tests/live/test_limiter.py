@@ -164,14 +164,13 @@ async def test_a_server_that_is_gone_and_comes_back(own_valkey: Valkey) -> None:
     await connection.aclose()
 
 
-@pytest.mark.parametrize("gone", range(3))
 async def test_a_caller_that_goes_away_takes_nobody_with_it(
-    limiter: RedisRateLimiter, site_id: str, gone: int
+    limiter: RedisRateLimiter, site_id: str
 ) -> None:
     window = Window(site_id, 10, 60)
     calls = [asyncio.create_task(limiter.decide((window,))) for _ in range(3)]
     await asyncio.sleep(0)
-    calls[gone].cancel()
+    calls[1].cancel()
     done = await asyncio.gather(*calls, return_exceptions=True)
-    assert isinstance(done[gone], asyncio.CancelledError)
+    assert isinstance(done[1], asyncio.CancelledError)
     assert [d.allowed for d in done if not isinstance(d, BaseException)] == [True, True]

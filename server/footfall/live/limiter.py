@@ -28,8 +28,7 @@ class RedisRateLimiter:
 
     def __init__(self, redis: RedisConnection | str) -> None:
         self._redis = connect(redis)
-        #: Requests that came while a call was under way; None while none is.
-        self._waiting: list[_Request] | None = None
+        self._waiting: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def decide(self, windows: Sequence[Window], cost: int = 1) -> Decision:
@@ -40,24 +39,11 @@ class RedisRateLimiter:
         """
         if not windows:
             return Decision(allowed=True, limit=0, remaining=0, reset_at=0.0, retry_after_s=0)
-        if self._waiting is not None:
-            decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-            self._waiting.append((windows, cost, decision))
-            return await decision
-        # A task of its own would take as long again as the call.
-        self._waiting = []
-        try:
-            (reply,) = await self._ask([(windows, cost)])
-            return _decision(reply)
-        finally:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Let those who have waited meanwhile be decided."""
-        if self._waiting:
+        decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting.append((windows, cost, decision))
+        if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="rate-limiter")
-        else:
-            self._waiting = None
+        return await decision
 
     async def _work(self) -> None:
         try:
@@ -70,27 +56,24 @@ class RedisRateLimiter:
                     _refuse(batch)
         finally:
             self._worker = None
-            _refuse(self._waiting or [])
-            self._waiting = None
+            _refuse(self._waiting)
+            self._waiting.clear()
 
     async def _decide_together(self, batch: list[_Request]) -> None:
+        keys: list[str] = []
+        args: list[int] = []
+        for windows, cost, _ in batch:
+            args += (len(windows), cost)
+            for window in windows:
+                keys.append(f"ff:limit1:{window.subject}:{window.seconds}")
+                args += (window.limit, window.seconds)
         try:
-            replies = await self._ask([(windows, cost) for windows, cost, _ in batch])
+            replies = await self._redis.run(_SCRIPT, keys, args)
         except UnavailableError:
             return
         for (_, _, decision), reply in zip(batch, replies, strict=True):
             if not decision.done():
                 decision.set_result(_decision(reply))
-
-    async def _ask(self, requests: list[tuple[Sequence[Window], int]]) -> Any:
-        keys: list[str] = []
-        args: list[int] = []
-        for windows, cost in requests:
-            args += (len(windows), cost)
-            for window in windows:
-                keys.append(f"ff:limit1:{window.subject}:{window.seconds}")
-                args += (window.limit, window.seconds)
-        return await self._redis.run(_SCRIPT, keys, args)
 
 
 def _refuse(batch: list[_Request]) -> None:
