@@ -141,6 +141,8 @@ def start(data: Path, *arguments: str, timeout: float = 30) -> Service:
             "0",
             "--ready-file",
             str(ready_file),
+            # A second server costs seconds of CPU; tests that kill the first ask for it.
+            "--no-stand-by",
             *arguments,
         ],
         stdin=subprocess.DEVNULL,

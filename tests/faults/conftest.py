@@ -16,5 +16,5 @@ __all__ = ["attacked", "case"]
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """`footfall up`, for cases that leave it as they found it."""
-    with running(tmp_path_factory.mktemp("faults") / "data") as service:
+    with running(tmp_path_factory.mktemp("faults") / "data", "--stand-by") as service:
         yield service

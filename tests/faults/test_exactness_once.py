@@ -160,7 +160,7 @@ def families(service: Service, tenant: Tenant, number: int) -> list[Family]:
 
 def test_each_event_counts_once(tmp_path: Path, case: Case) -> None:
     number = (10_000 if case.full else 500) // 4
-    with running(tmp_path / "data") as service:
+    with running(tmp_path / "data", "--stand-by") as service:
         tenant = create_tenant(service.data)
         ways = families(service, tenant, number)
         callers = [Sender(service, batches) for batches in dealt(case.chance, ways, CALLERS)]
@@ -182,7 +182,7 @@ def test_each_event_counts_once(tmp_path: Path, case: Case) -> None:
     if not case.full:
         return
     # And again, from the files alone.
-    with running(tmp_path / "data") as service:
+    with running(tmp_path / "data", "--stand-by") as service:
         again = families(service, tenant, number)
         assert {way.path.partition("?")[0]: way.counted() for way in again} == counted
 

@@ -65,7 +65,8 @@ ALLOWED = 10 + 10 + 5 + 5
 
 
 def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
-    seconds = 15 if case.full else 2
+    case.only_in_full("what it says of a few seconds depends on what else the machine does")
+    seconds = 15
     with running(tmp_path / "data") as service:
         quiet, noisy = create_tenant(service.data), create_tenant(service.data, **LIMITS)
 
@@ -103,8 +104,7 @@ def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
     assert made.statuses.keys() == {200, 429}, (made.statuses, made.odd)
     assert made.hintless == 0
     assert sum(made.good.values()) <= most_allowed(made.seconds)
-    if case.full:
-        assert slower < GROWTH
+    assert slower < GROWTH
 
 
 def p99(tally: Tally) -> float:

@@ -121,7 +121,8 @@ def watched(service: Service, tenant: Tenant) -> Iterator[Watch]:
 
 
 def test_three_times_what_it_can_take(tmp_path: Path, case: Case) -> None:
-    seconds = 60 if case.full else 3
+    case.only_in_full("what it says of a few seconds depends on what else the machine does")
+    seconds = 60
     with running(tmp_path / "data") as service:
         tenant = create_tenant(service.data)
         for part in range(EVENTS_READ // 10_000):
@@ -173,11 +174,10 @@ def test_three_times_what_it_can_take(tmp_path: Path, case: Case) -> None:
     assert watch.health.keys() == {"GET /health 200", "Check 1"}
     assert watch.codes.keys() <= {"OK", "RESOURCE_EXHAUSTED"}
     assert max(watch.memory) < before_mib + GROWTH_MIB
-    if case.full:
-        assert tally.refused > 0
-        # Both peaks, since others may use the machine as well.
-        assert goodput > KEPT * min(peak.goodput, after.goodput)
-        assert quantile(refused_ms, 0.99) < REFUSED_MS
+    assert tally.refused > 0
+    # Both peaks, since others may use the machine as well.
+    assert goodput > KEPT * min(peak.goodput, after.goodput)
+    assert quantile(refused_ms, 0.99) < REFUSED_MS
 
 
 def now() -> str:

@@ -167,7 +167,7 @@ def calling(service: Service, tenant: Tenant) -> Iterator[Callers]:
 
 
 def test_a_server_that_ends_under_load_is_noticed_by_nobody(tmp_path: Path, case: Case) -> None:
-    with running(tmp_path / "data") as service:
+    with running(tmp_path / "data", "--stand-by") as service:
         tenant = create_tenant(service.data)
         took: list[float] = []
         with calling(service, tenant) as callers:

@@ -30,7 +30,7 @@ SCRUB_S = 60.0
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("privacy") / "data") as service:
+    with running(tmp_path_factory.mktemp("privacy") / "data", "--stand-by") as service:
         service.cli("account", "create", "e2e", "--plan", "scale")
         # Counts are looked at until they are as they should be.
         limits = (

@@ -67,7 +67,8 @@ def stored(tally: Tally) -> int:
 
 def test_a_soak(tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOOTFALL_DUCKDB_MEMORY_MB", str(DUCKDB_MIB))
-    seconds = 900.0 if case.full else 6.0
+    case.only_in_full("what it says of a few seconds depends on what else the machine does")
+    seconds = 900.0
     with running(tmp_path / "data") as service:
         tenant = create_tenant(service.data)
         wanted = kinds(tenant)
@@ -79,7 +80,7 @@ def test_a_soak(tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> 
                 service.rest, wanted, seconds=seconds, seed=seed, rate=rate, callers=callers
             )
 
-        peak = load(5 if case.full else 1, None).tally()
+        peak = load(5, None).tally()
         soak = load(seconds, peak.goodput / 2)
         looks: list[Look] = []
         began = time.monotonic()
@@ -106,8 +107,7 @@ def test_a_soak(tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(tally.good.values()) > 0
     assert end.descriptors <= descriptors + GROWTH_DESCRIPTORS
     assert end.threads <= threads + GROWTH_DESCRIPTORS
-    if case.full:
-        assert an_event < GROWTH_BYTES_AN_EVENT, [round(each.memory_mib) for each in looks[::15]]
+    assert an_event < GROWTH_BYTES_AN_EVENT, [round(each.memory_mib) for each in looks[::15]]
 
 
 def median_memory(looks: list[Look]) -> float:

@@ -33,6 +33,11 @@ class Case:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
 
+    def only_in_full(self, reason: str) -> None:
+        """Skip the case's quick form."""
+        if not self.full:
+            pytest.skip(f"runs in full only: {reason}")
+
     def tell(self, text: str) -> None:
         """Add what was counted or measured to the verdict."""
         self.told.append(text)

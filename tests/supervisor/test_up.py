@@ -79,7 +79,7 @@ def answers(service: Service) -> bool:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("up") / "data") as service:
+    with running(tmp_path_factory.mktemp("up") / "data", "--stand-by") as service:
         yield service
 
 
@@ -160,7 +160,7 @@ def test_the_ready_file_and_doctor_tell_where_it_is(service: Service) -> None:
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name
 )
 def test_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
-    service = start(tmp_path / "data")
+    service = start(tmp_path / "data", "--stand-by")
     try:
         texts = marks(service)
         # Supervisor, Valkey, Envoy, the server, and the one that stands by.
@@ -176,7 +176,7 @@ def test_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
     finally:
         service.stop(signal.SIGKILL)
     # And the directory can be used again at once, without what a killed run has left.
-    with running(tmp_path / "data") as again:
+    with running(tmp_path / "data", "--stand-by") as again:
         assert answers(again)
         assert not Path(texts[1]).exists()
 

@@ -41,6 +41,8 @@ class StackOptions:
     log_level: str = "info"
     drain_s: float = 10.0
     """How long calls in flight may go on when the stack stops."""
+    stand_by: bool = True
+    """Whether a second server is kept loaded, which takes the place of one that was killed."""
 
 
 class Stack:
@@ -69,12 +71,12 @@ class Stack:
         )
         self.server = Child(
             "server",
-            lambda: [sys.executable, "-m", "footfall", "serve", "--stand-by"],
+            self._server_command,
             directory.logs / "server.log",
             self._server_accepts,
             grace_s=options.drain_s + 5,
             pass_fds=inherited,
-            stands_by=True,
+            stands_by=options.stand_by,
         )
         self.envoy = Child(
             "envoy",
@@ -191,6 +193,10 @@ class Stack:
         self.metrics_port = (
             METRICS_PORT if not free and _is_free(LOOPBACK, METRICS_PORT) else _free_port()
         )
+
+    def _server_command(self) -> list[str]:
+        waiting = ["--stand-by"] if self._options.stand_by else []
+        return [sys.executable, "-m", "footfall", "serve", *waiting]
 
     def _valkey_command(self) -> list[str]:
         self._valkey_socket.unlink(missing_ok=True)
