@@ -126,8 +126,16 @@ class Service:
             raise
 
 
-def start(data: Path, *arguments: str, timeout: float = 30) -> Service:
-    """Start `footfall up` over the data directory and wait until it serves."""
+def start(
+    data: Path,
+    *arguments: str,
+    timeout: float = 30,
+    environ: Mapping[str, str] | None = None,
+) -> Service:
+    """Start `footfall up` over the data directory and wait until it serves.
+
+    `environ` is added to this process's environment, which others that are started from it keep.
+    """
     ready_file = data.parent / f"{data.name}.ready.json"
     ready_file.unlink(missing_ok=True)
     log = (data.parent / f"{data.name}.log").open("ab")
@@ -145,6 +153,7 @@ def start(data: Path, *arguments: str, timeout: float = 30) -> Service:
             "--no-stand-by",
             *arguments,
         ],
+        env=dict(os.environ) | dict(environ or {}),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -164,9 +173,11 @@ def start(data: Path, *arguments: str, timeout: float = 30) -> Service:
 
 
 @contextmanager
-def running(data: Path, *arguments: str) -> Iterator[Service]:
+def running(
+    data: Path, *arguments: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Service]:
     """Run `footfall up` for a block."""
-    service = start(data, *arguments)
+    service = start(data, *arguments, environ=environ)
     try:
         yield service
     finally:

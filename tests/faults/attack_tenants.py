@@ -173,11 +173,11 @@ def attacked_service(folder: Path, **environ: str) -> Iterator[Attacked]:
         "FOOTFALL_CUSTOM_SQL_PER_MINUTE": "1000000",
         **environ,
     }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in given.items():
-            patch.setenv(name, value)
-        with running(folder / "data") as service, tenants_manager(service) as manager:
-            yield Attacked(service, manager, make_tenant(manager), make_tenant(manager))
+    with (
+        running(folder / "data", environ=given) as service,
+        tenants_manager(service) as manager,
+    ):
+        yield Attacked(service, manager, make_tenant(manager), make_tenant(manager))
 
 
 @pytest.fixture(scope="session")

@@ -237,11 +237,8 @@ def dump_tables(data: Path) -> bytes:
     return "\n".join(parts).encode()
 
 
-def test_only_hashes_are_at_rest_and_none_is_in_a_log(
-    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOOTFALL_LOG_LEVEL", "debug")
-    with attacked_service(tmp_path) as attacked:
+def test_only_hashes_are_at_rest_and_none_is_in_a_log(case: Case, tmp_path: Path) -> None:
+    with attacked_service(tmp_path, FOOTFALL_LOG_LEVEL="debug") as attacked:
         kept = use_everything(case, attacked)
         places = {"valkey": dump_valkey(attacked)}
         # While it runs: write-ahead logs have not been folded yet.

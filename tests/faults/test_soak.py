@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.e2e.service import Service, running
 from tests.faults.http_load import Load, Tally
@@ -65,11 +64,11 @@ def stored(tally: Tally) -> int:
     return EVENTS_A_CALL * tally.good.get("api requests", 0) + tally.good.get("page view", 0)
 
 
-def test_a_soak(tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FOOTFALL_DUCKDB_MEMORY_MB", str(DUCKDB_MIB))
+def test_a_soak(tmp_path: Path, case: Case) -> None:
     case.only_in_full("what it says of a few seconds depends on what else the machine does")
     seconds = 900.0
-    with running(tmp_path / "data") as service:
+    environ = {"FOOTFALL_DUCKDB_MEMORY_MB": str(DUCKDB_MIB)}
+    with running(tmp_path / "data", environ=environ) as service:
         tenant = create_tenant(service.data)
         wanted = kinds(tenant)
 
