@@ -95,7 +95,7 @@ _sites = itertools.count()
 
 def test_any_history(engine: Engine) -> None:
     @settings(
-        max_examples=25 if engine.name == "duckdb" else 8,
+        max_examples=12 if engine.name == "duckdb" else 5,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(st.sampled_from(PLACES), st.lists(BATCHES, min_size=1, max_size=7))

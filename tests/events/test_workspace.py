@@ -180,7 +180,7 @@ def check(store: EventStore, stored: Mapping[str, Sequence[Fields]], workspace: 
 
 def test_any_history(engine: Engine) -> None:
     @settings(
-        max_examples=20 if engine.name == "duckdb" else 10,
+        max_examples=10 if engine.name == "duckdb" else 6,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
     )
@@ -210,7 +210,7 @@ def test_any_history(engine: Engine) -> None:
     assert asyncio.run(store.differences(10, 60)) == []
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_order_and_folds_do_not_matter(orders: Any, data: st.DataObject) -> None:
     """The same events in any order, cut into commits and folds anywhere, end in the same state,

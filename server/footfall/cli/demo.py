@@ -19,7 +19,6 @@ from typing import Any
 from footfall.accounts.management import AccountManager
 from footfall.accounts.model import KeyKind, Scope
 from footfall.accounts.ports import AccountStore
-from footfall.accounts.sql import open_account_store
 from footfall.errors import NotFoundError, UnavailableError
 from footfall.settings import Settings
 
@@ -48,6 +47,8 @@ def ensure_demo(settings: Settings) -> Demo:
     path = settings.data_dir / "demo.json"
     if path.exists():
         return Demo(**json.loads(path.read_text()))
+    from footfall.accounts.sql import open_account_store  # noqa: PLC0415 - slow to load, needed once
+
     store = open_account_store(settings.effective_accounts_url)
     try:
         demo = _create(store)
