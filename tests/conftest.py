@@ -10,8 +10,9 @@ import structlog
 from hypothesis import settings
 
 from tests.faults.verdicts import pytest_addoption, pytest_terminal_summary
+from tests.scheduling import pytest_xdist_make_scheduler
 
-__all__ = ["pytest_addoption", "pytest_terminal_summary"]
+__all__ = ["pytest_addoption", "pytest_terminal_summary", "pytest_xdist_make_scheduler"]
 
 # How long an example takes says something about the machine only.
 settings.register_profile("footfall", deadline=None)

@@ -183,7 +183,7 @@ def use_everything(case: Case, attacked: Attacked) -> dict[str, str]:
     with grpc.insecure_channel(attacked.service.grpc_target) as channel:
         # Those that would end the session that has to be found.
         names = [name for name in RECIPES if not name.startswith((*COSTLY, *ENDING))]
-        for name in names if case.full else case.chance.sample(names, 15):
+        for name in names if case.full else case.chance.sample(names, 6):
             recipe = RECIPES[name]
             for headers in (
                 bearer(kept["unknown key"]),

@@ -331,8 +331,8 @@ async def _history(
 
 
 async def test_histories_of_two_tenants(case: Case, attacked: Attacked) -> None:
-    histories = 1_000 if case.full else 8
-    each = 25 if case.full else 4
+    histories = 1_000 if case.full else 4
+    each = 25 if case.full else 2
     pairs = histories // each
     # Reads after each, of each tenant: of a thousand histories all kinds get many turns.
     few = 3 if case.full else 9

@@ -12,11 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.e2e.service import Service, running, wait_until
+from tests.e2e.service import Service, wait_until
 from tests.faults.tenants import Tenant, api_requests, create_tenant, encoded, page_view
 from tests.faults.verdicts import Case
 
@@ -158,33 +157,31 @@ def families(service: Service, tenant: Tenant, number: int) -> list[Family]:
     ]
 
 
-def test_each_event_counts_once(tmp_path: Path, case: Case) -> None:
-    number = (10_000 if case.full else 500) // 4
-    with running(tmp_path / "data", "--stand-by") as service:
-        tenant = create_tenant(service.data)
-        ways = families(service, tenant, number)
-        callers = [Sender(service, batches) for batches in dealt(case.chance, ways, CALLERS)]
-        sent = sum(len(events) for caller in callers for _, events in caller.batches)
-        threads = [threading.Thread(target=caller.run) for caller in callers]
-        for thread in threads:
-            thread.start()
-        killed = list(interrupted(service, case, threads))
-        for thread in threads:
-            thread.join()
-        answers = sum((caller.answers for caller in callers), Counter())
-        assert not [text for caller in callers for text in caller.wrong][:3]
-        counted = {way.path.partition("?")[0]: way.counted() for way in ways}
-        case.tell(
-            f"{4 * number} events, {sent} sendings by {CALLERS} callers, {', '.join(killed)}; "
-            f"answers {dict(answers)}"
-        )
-        assert counted == dict.fromkeys(counted, number)
-    if not case.full:
-        return
-    # And again, from the files alone.
-    with running(tmp_path / "data", "--stand-by") as service:
-        again = families(service, tenant, number)
-        assert {way.path.partition("?")[0]: way.counted() for way in again} == counted
+def test_each_event_counts_once(service: Service, case: Case) -> None:
+    number = (10_000 if case.full else 400) // 4
+    tenant = create_tenant(service.data)
+    ways = families(service, tenant, number)
+    callers = [Sender(service, batches) for batches in dealt(case.chance, ways, CALLERS)]
+    sent = sum(len(events) for caller in callers for _, events in caller.batches)
+    threads = [threading.Thread(target=caller.run) for caller in callers]
+    for thread in threads:
+        thread.start()
+    killed = list(interrupted(service, case, threads))
+    for thread in threads:
+        thread.join()
+    answers = sum((caller.answers for caller in callers), Counter())
+    assert not [text for caller in callers for text in caller.wrong][:3]
+    counted = {way.path.partition("?")[0]: way.counted() for way in ways}
+    case.tell(
+        f"{4 * number} events, {sent} sendings by {CALLERS} callers, {', '.join(killed)}; "
+        f"answers {dict(answers)}"
+    )
+    assert counted == dict.fromkeys(counted, number)
+    if case.full:
+        # And again, from the files alone.
+        end_server(service, signal.SIGKILL)
+        wait_until(lambda: service.get("/health").status == 200, timeout=60)
+        assert {way.path.partition("?")[0]: way.counted() for way in ways} == counted
 
 
 def dealt(
@@ -204,13 +201,19 @@ def dealt(
 
 def interrupted(service: Service, case: Case, threads: list[threading.Thread]) -> Iterator[str]:
     """End and kill the server while the callers send; yield what was done."""
-    for number in (signal.SIGTERM, signal.SIGKILL) * (2 if case.full else 1):
+    ways = (signal.SIGTERM, signal.SIGKILL) * 2 if case.full else (signal.SIGKILL,)
+    for number in ways:
         time.sleep(case.chance.uniform(0.1, 0.4) * (3 if case.full else 1))
-        pid = service.server_pid()
         busy = any(thread.is_alive() for thread in threads)
-        os.kill(pid, number)
-        wait_until(lambda pid=pid: another(service, pid), timeout=60)
+        end_server(service, number)
         yield f"{number.name}{'' if busy else ' too late'}"
+
+
+def end_server(service: Service, number: signal.Signals) -> None:
+    """Send the server a signal that ends it; returns when another one serves."""
+    pid = service.server_pid()
+    os.kill(pid, number)
+    wait_until(lambda: another(service, pid), timeout=60)
 
 
 def another(service: Service, pid: int) -> bool:

@@ -52,6 +52,8 @@ class Reader:
     #: How much later than the acknowledgement an answer may know of an event, in seconds.
     lag_s: float = 0.0
     answers: int = 0
+    #: Answers that there is none at the moment, which is not a wrong one.
+    refused: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
@@ -63,6 +65,12 @@ class Reader:
             least = max((count for at, count in history if at <= now - self.lag_s), default=0)
             try:
                 events, others = self.ask()
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:  # type: ignore[attr-defined]
+                    self.wrong.append(f"{self.name}: {error!r}")
+                self.refused += 1
+                time.sleep(0.1)
+                continue
             except BaseException as error:  # noqa: BLE001 - for the test to see
                 self.wrong.append(f"{self.name}: {error!r}")
                 return
@@ -110,6 +118,7 @@ def test_reads_during_writes_are_prefixes(service: Service, tenant: Tenant, case
     case.tell(
         f"{[writer.acknowledged for writer in writers]} writes, answers: "
         + ", ".join(f"{reader.name} {reader.answers}" for reader in readers)
+        + f"; {sum(reader.refused for reader in readers)} refused"
     )
 
 

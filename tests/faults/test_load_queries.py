@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -24,7 +24,7 @@ from footfall.analytics.queries.catalogue import LIMIT_MAX, TYPES
 from footfall.analytics.queries.parsing import PARAMETERS_MAX, QUERIES_MAX
 from footfall.rpc.chain import UNARY_DEADLINE_S
 from footfall.v1 import timeseries_pb2
-from tests.e2e.service import Service, running, wait_until
+from tests.e2e.service import Service, wait_until
 from tests.events.workspaces import as_sent, month
 from tests.faults.http_load import request
 from tests.faults.tenants import Tenant, api_requests, create_tenant, encoded, page_view
@@ -60,25 +60,22 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, service: Service) -> World:
     parts = 30 if request.config.getoption("faults") == "full" else 1
-    with running(tmp_path_factory.mktemp("queries") / "data") as service:
-        tenant = create_tenant(service.data)
-        for part in range(parts):
-            events = api_requests(BATCH, f"r{part}", at=time.time() - part * 3_000)
-            assert service.post_json("/1/event/", events, tenant.writes).status == 200
-            views = [
-                page_view(tenant, f"v{part}-{n}", f"visitor-{n % 997}", f"/page/{n % 1_009}")
-                | {"timestamp": time.time() - part * 80_000 - n}
-                for n in range(BATCH // 3)
-            ]
-            sent = service.post_json(f"/v1/collect?site={tenant.site}", views, tenant.bearer)
-            assert sent.json["accepted"] == len(views), sent.body
-        runs = [as_sent(event) for event in month()]
-        assert service.post_json("/v1/events", runs, tenant.workspace).status == 200
-        yield World(service, tenant)
+    tenant = create_tenant(service.data)
+    for part in range(parts):
+        events = api_requests(BATCH, f"r{part}", at=time.time() - part * 3_000)
+        assert service.post_json("/1/event/", events, tenant.writes).status == 200
+        views = [
+            page_view(tenant, f"v{part}-{n}", f"visitor-{n % 997}", f"/page/{n % 1_009}")
+            | {"timestamp": time.time() - part * 80_000 - n}
+            for n in range(BATCH // 3)
+        ]
+        sent = service.post_json(f"/v1/collect?site={tenant.site}", views, tenant.bearer)
+        assert sent.json["accepted"] == len(views), sent.body
+    runs = [as_sent(event) for event in month()]
+    assert service.post_json("/v1/events", runs, tenant.workspace).status == 200
+    return World(service, tenant)
 
 
 def widest(tenant: Tenant) -> dict[str, bytes]:

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import grpc
 
 from footfall.v1 import ingest_pb2, ingest_pb2_grpc, timeseries_pb2, timeseries_pb2_grpc
-from tests.e2e.service import Service, running, wait_until
+from tests.e2e.service import Service, wait_until
 from tests.faults.tenants import Tenant, api_requests, create_tenant, encoded
 from tests.faults.verdicts import Case
 from tests.rpc.conftest import Refusal
@@ -166,23 +165,21 @@ def calling(service: Service, tenant: Tenant) -> Iterator[Callers]:
             callers.stop()
 
 
-def test_a_server_that_ends_under_load_is_noticed_by_nobody(tmp_path: Path, case: Case) -> None:
-    with running(tmp_path / "data", "--stand-by") as service:
-        tenant = create_tenant(service.data)
-        took: list[float] = []
-        with calling(service, tenant) as callers:
-            for _ in range(20 if case.full else 1):
-                time.sleep(case.chance.uniform(0.3, 0.8))
-                pid = service.server_pid()
-                callers.ends.append(time.monotonic())
-                os.kill(pid, signal.SIGTERM)
-                wait_until(lambda pid=pid: served_by_another(service, pid), timeout=60)
-                took.append(time.monotonic() - callers.ends[-1])
-            time.sleep(0.5)
-        told = callers.told
-        total = service.get(f"/1/timeseries/0/{int(time.time()) + 60}/", headers=tenant.reads).json[
-            "groups"
-        ]
+def test_a_server_that_ends_under_load_is_noticed_by_nobody(service: Service, case: Case) -> None:
+    tenant = create_tenant(service.data)
+    took: list[float] = []
+    with calling(service, tenant) as callers:
+        for _ in range(20 if case.full else 1):
+            time.sleep(case.chance.uniform(0.3, 0.8))
+            pid = service.server_pid()
+            callers.ends.append(time.monotonic())
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda pid=pid: served_by_another(service, pid), timeout=60)
+            took.append(time.monotonic() - callers.ends[-1])
+        time.sleep(0.5)
+    told = callers.told
+    path = f"/1/timeseries/0/{int(time.time()) + 60}/"
+    total = service.get(path, headers=tenant.reads).json["groups"]
     case.tell(
         f"{len(took)} restarts of {min(took):.1f} to {max(took):.1f} s, {told.good} calls, "
         f"{told.retried} of them at the second try, the longest {told.longest_s:.1f} s"

@@ -11,14 +11,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.conftest import Application, Site, create_application, create_site
-from tests.e2e.service import Service, running, wait_until
+from tests.e2e.service import Service, wait_until
 from tests.faults.at_rest import everything, files, places
 from tests.faults.verdicts import Case
 
@@ -26,20 +24,6 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.
 #: How long the bytes of what was removed may be in files: 5 s to gather removals, the copy of a
 #: small store, and room for a slow machine.
 SCRUB_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("privacy") / "data", "--stand-by") as service:
-        service.cli("account", "create", "e2e", "--plan", "scale")
-        # Counts are looked at until they are as they should be.
-        limits = (
-            "site-requests-per-minute",
-            "account-requests-per-10s",
-            "account-requests-per-minute",
-        )
-        service.cli("plan", "set", "scale", *(f"--{limit}=100000" for limit in limits))
-        yield service
 
 
 # -- Addresses ------------------------------------------------------------------------------------
@@ -122,9 +106,9 @@ def test_no_address_is_at_rest(case: Case, service: Service, tmp_path: Path) -> 
             for n, (address, other) in enumerate(zip(logged, reversed(logged), strict=True))
         )
     )
-    assert service.cli("import-log", str(log), "--site", site.id)["accepted"] == 2
-    as_requests = ("--as", "api-requests", "--app", application.id)
-    assert service.cli("import-log", str(log), *as_requests)["accepted"] == 2
+    imports = [("--site", site.id), ("--as", "api-requests", "--app", application.id)]
+    for arguments in imports if case.full else imports[:1]:
+        assert service.cli("import-log", str(log), *arguments)["accepted"] == 2
 
     kept = everything(service)
     # What is looked for is found where it is.
@@ -299,7 +283,8 @@ def test_what_is_deleted_is_gone_from_everywhere(case: Case, service: Service) -
     left = places(after, [gone.id.encode()])
     assert {place for place in left if "log" not in place} <= {"keys of Valkey"}
     assert counts(service, other) == expected({"x": 2, "y": 1})
-    verify(service)
+    if case.full:
+        verify(service)
     # Whoever comes again is counted again.
     send_views(service, other, [str(visitor)])
     assert counts(service, other)["visitors"] == 3
@@ -331,7 +316,7 @@ def test_kills_in_the_midst_of_removals(case: Case, service: Service) -> None:
         # At start the file is written anew at once: the next kill may fall into that.
         wait_until(lambda pid=victim: _serves_anew(service, pid), timeout=30)
         time.sleep(case.chance.random() * 0.6)
-        if case.chance.random() < 0.5:
+        if case.full and case.chance.random() < 0.5:
             victim = service.server_pid()
             os.kill(victim, signal.SIGKILL)
             kills += 1

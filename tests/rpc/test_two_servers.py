@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,11 +23,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 CALLERS, EACH, LIMIT = 64, 4, 100
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def second(service: Service, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def second(
+    service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to another server, which is a process of its own."""
+    data = tmp_path_factory.mktemp("second")
     environ = dict(os.environ) | {
-        "FOOTFALL_DATA": str(tmp_path),
+        "FOOTFALL_DATA": str(data),
         "FOOTFALL_ACCOUNTS_URL": service.settings.effective_accounts_url,
         "FOOTFALL_REDIS_URL": service.settings.redis_url,
         "FOOTFALL_GRPC_LISTEN": "127.0.0.1:0",
@@ -38,7 +40,7 @@ async def second(service: Service, tmp_path: Path) -> AsyncIterator[grpc.aio.Cha
         *(sys.executable, "-m", "footfall", "serve"), env=environ, stderr=subprocess.DEVNULL
     )
     try:
-        announcement = tmp_path / "run" / "server.json"
+        announcement = data / "run" / "server.json"
         async with asyncio.timeout(30):
             while not announcement.exists():
                 assert process.returncode is None
