@@ -18,11 +18,12 @@ from footfall.analytics.metrics.questions import (
     TallyQuery,
     UsageQuery,
 )
+from footfall.durations import DAY_US, HOUR_US
 from footfall.events.duckdb.store import DuckDBStore
 from footfall.events.duckdb.workspace import _api_calls, _usage
 from footfall.events.tables import TABLES, batch_columns
 from footfall.events.verify import StateDifference
-from footfall.events.workspace_rollups import DAY_US, HOUR_US, ROLLUPS, for_tallies, values
+from footfall.events.workspace_rollups import ROLLUPS, for_tallies, values
 from footfall.ingest.model import NO_KEY, EventBatch, EventTable
 
 FIRST = 20_000 * DAY_US

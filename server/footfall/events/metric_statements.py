@@ -41,6 +41,7 @@ from footfall.analytics.metrics.questions import (
     Usage,
     UsageQuery,
 )
+from footfall.durations import DAY_US
 from footfall.events import workspace_rollups
 from footfall.events import workspace_state as state
 from footfall.events.dialect import (
@@ -71,7 +72,6 @@ _NOTHING: Final = literal_column("''", String)
 _ZERO: Final = literal_column("0", Integer)
 _ONE: Final = literal_column("1", Integer)
 
-_DAY_US: Final = 86_400_000_000
 #: A log's range is counted in at most two to the power of this many parts; parts with more calls
 #: than that are counted in smaller ones.
 _LOG_PARTS_BITS: Final = 9
@@ -275,11 +275,11 @@ def _usage(
     used: dict[str, ColumnElement[Any]] = {"unpriced": func.count()}
     if splits is not None:
         sizes, days, times = splits
-        day = int_divide(column.ts_us, _DAY_US)
+        day = int_divide(column.ts_us, DAY_US)
         parts |= {
             "size": _section("size", sizes, column.input_tokens, above=True),
             "day": _section("day", days, day),
-            "time": _section("time", times, column.ts_us - day * _DAY_US),
+            "time": _section("time", times, column.ts_us - day * DAY_US),
         }
         cached = column.cache_read_tokens + column.cache_write_tokens
         used |= {

@@ -9,7 +9,8 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select
 
-from footfall.analytics.queries.calendar import DAY_US, LocalDays
+from footfall.analytics.queries.calendar import LocalDays
+from footfall.durations import DAY_US
 from footfall.events.tables import TENANT_COLUMN, pages, web_events
 from footfall.ingest.model import EventTable, WebEventKind
 

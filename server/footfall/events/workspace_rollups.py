@@ -28,12 +28,10 @@ from sqlalchemy import (
 )
 
 from footfall.analytics.metrics.questions import Field, Source, TallyQuery, UsageQuery
+from footfall.durations import DAY_US, HOUR_US
 from footfall.events import workspace_tables as tables
 from footfall.events.dialect import exact_sum, int_divide, shift_right
 from footfall.events.workspace_state import WORKSPACE
-
-HOUR_US: Final = 3_600_000_000
-DAY_US: Final = 24 * HOUR_US
 
 #: Events up to this sequence number are in the rollups.
 ROLLED_UP: Final = bindparam("rolled_up_seq", None, BigInteger)

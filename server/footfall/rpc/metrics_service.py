@@ -14,7 +14,8 @@ from footfall.analytics.metrics.catalogue import METRICS
 from footfall.analytics.metrics.documents import document
 from footfall.analytics.metrics.plans import Column, Form, Metric
 from footfall.analytics.metrics.service import MetricsService
-from footfall.analytics.metrics.validation import HOUR_US, MetricRequest
+from footfall.analytics.metrics.validation import MetricRequest
+from footfall.durations import HOUR_US
 from footfall.rpc.call import Call
 from footfall.v1 import metrics_pb2 as pb
 

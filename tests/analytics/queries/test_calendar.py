@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from footfall.analytics.days import to_day
-from footfall.analytics.queries.calendar import DAY_US, HOUR_US, LocalDays
+from footfall.analytics.queries.calendar import LocalDays
+from footfall.durations import DAY_US, HOUR_US
 from tests.analytics.queries.recount import shown
 
 #: Zones and days on which something odd happens there.

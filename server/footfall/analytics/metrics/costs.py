@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 from footfall.analytics.metrics.plans import Cost
 from footfall.analytics.metrics.pricing import PriceList
 from footfall.analytics.metrics.questions import PriceSplits, Usage, UsageQuery
-from footfall.analytics.metrics.validation import DAY_US
 from footfall.analytics.ports import WorkspaceHistory
+from footfall.durations import DAY_US
 from footfall.errors import DeadlineError
 
 _Value = TypeVar("_Value")

@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from footfall.analytics.metrics.questions import PriceSplits, Usage
+from footfall.durations import DAY_US
 
 if TYPE_CHECKING:
     from genai_prices import types as lists
@@ -32,7 +33,6 @@ UNITS: Final = 10**24
 
 _UNITS_A_PICODOLLAR: Final = UNITS // PICODOLLARS
 _COST_MAX_PD: Final = 2**63 - 1
-_DAY_US: Final = 86_400_000_000
 _MODELS_MAX: Final = 4096
 _RATES_MAX: Final = 16_384
 _EPOCH: Final = date(1970, 1, 1)
@@ -107,7 +107,7 @@ class PriceList:
         (None, 0) if the list has no price, or the cost is beyond 64 bits.
         """
         splits = self._splits(provider, model)
-        day, time_us = divmod(ts_us, _DAY_US)
+        day, time_us = divmod(ts_us, DAY_US)
         over = bisect_left(splits.input_tokens, input_tokens)
         from_day = bisect_right(splits.days, day)
         from_us = bisect_right(splits.times_us, time_us)

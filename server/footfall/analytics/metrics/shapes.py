@@ -21,7 +21,8 @@ from footfall.analytics.metrics.costs import Ledger
 from footfall.analytics.metrics.plans import Column, Kind
 from footfall.analytics.metrics.pricing import PICODOLLARS
 from footfall.analytics.metrics.questions import Calls, Tally
-from footfall.analytics.metrics.validation import DAY_US, Asked
+from footfall.analytics.metrics.validation import Asked
+from footfall.durations import DAY_US
 
 #: What rows are called whose events name no user, workflow, node, … of theirs.
 UNKNOWN: Final = "(unknown)"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from footfall.analytics.metrics.catalogue import METRICS
 from footfall.analytics.metrics.plans import Form, Metric
+from footfall.durations import DAY_US, HOUR_US
 from footfall.errors import (
     FieldViolation,
     InvalidInputError,
@@ -20,9 +21,7 @@ from footfall.errors import (
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
 #: Ranges of up to this length have hourly buckets, longer ones daily buckets.
-HOURLY_MAX_US = 72 * 3_600_000_000
-HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
+HOURLY_MAX_US = 72 * HOUR_US
 #: The longest range that is answered with a series.
 SERIES_DAYS_MAX = 10_000
 

@@ -18,11 +18,10 @@ import numpy.typing as npt
 
 from footfall.analytics.days import day_text
 from footfall.analytics.queries.model import Int64s
+from footfall.durations import DAY_US, HOUR_US
 
-HOUR_US = 3_600_000_000
 #: How often the offset is looked at; no zone changes it twice in so short a time.
 _LOOK_US = 6 * HOUR_US
-DAY_US = 24 * HOUR_US
 
 Granularity = Literal["daily", "hourly"]
 STEP_US: dict[Granularity, int] = {"daily": DAY_US, "hourly": HOUR_US}

@@ -35,6 +35,7 @@ from footfall.analytics.metrics.questions import (
     Usage,
     UsageQuery,
 )
+from footfall.durations import HOUR_US
 from footfall.events import metric_statements, workspace_rollups
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.folding import add_up
@@ -49,7 +50,7 @@ from footfall.events.duckdb.sql import (
 )
 from footfall.events.metric_statements import LogPart, LogSearch
 from footfall.events.verify import StateDifference
-from footfall.events.workspace_rollups import HOUR_US, ROLLUPS, WorkspaceRollup
+from footfall.events.workspace_rollups import ROLLUPS, WorkspaceRollup
 from footfall.events.workspace_state import (
     ENTITIES,
     Entity,

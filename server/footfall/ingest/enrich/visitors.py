@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from footfall.durations import DAY_US
 from footfall.ingest.ports import SaltSource
-
-_DAY_US = 86_400 * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ async def day_salts(source: SaltSource, now_us: int) -> DaySalts:
 
     To be held for one call and no longer: when a salt is forgotten is the source's business.
     """
-    today = now_us // _DAY_US
+    today = now_us // DAY_US
     days = (today - 1, today, today + 1)
     return DaySalts(today, {day: await source.fetch(day) for day in days})
 
@@ -45,7 +44,7 @@ def derive_visitor_ids(
     """Return 32 hexadecimal digits for each event: a hash of site, UTC day, address and user agent
     under the day's salt. When a salt is forgotten, nobody can lead an id back to an address.
     """
-    days = [time_us // _DAY_US for time_us in times_us]
+    days = [time_us // DAY_US for time_us in times_us]
     keys = {day: salts.of(day) for day in set(days)}
     return [
         blake2b(
