@@ -92,7 +92,7 @@ class Asking:
 
     def frames(self) -> int:
         """How many frames there are."""
-        return sum(len(site._kinds) for site in self.store._frames._sites.values())
+        return sum(len(site._kinds) for site in self.store._frames.sites)
 
 
 @pytest.fixture
@@ -173,8 +173,7 @@ async def test_limits_change_no_answer(store: DuckDBStore, bytes_max: int) -> No
         asking.site = Site(
             SITE, "account", "example.com", "UTC", public=False, plan=asking.site.plan
         )
-    kept = store._frames._sites
-    assert sum(site.size_bytes for site in kept.values()) <= bytes_max
+    assert sum(site.size for site in store._frames.sites) <= bytes_max
     assert (asking.frames() > 0) == (bytes_max > 0)
 
 

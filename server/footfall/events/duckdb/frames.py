@@ -9,11 +9,8 @@ read few events or the properties of custom ones.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final
 
 import pyarrow as pa
@@ -26,6 +23,7 @@ from footfall.analytics.queries.model import (
     Take,
 )
 from footfall.events import query_statements
+from footfall.events.duckdb.kept_sites import KeptSites
 from footfall.events.duckdb.sql import Connection, run, snapshot, template_of
 from footfall.events.frame import EventFrame, bytes_of
 from footfall.events.query_statements import StoredRows, stored_rows
@@ -46,67 +44,37 @@ class EventFrames:
     def __init__(
         self, writer: Writer, bytes_max: int = BYTES_MAX, few_events: int = FEW_EVENTS
     ) -> None:
-        self._writer = writer
-        self._bytes_max = bytes_max
-        self._few_events = few_events
-        self._lock = Lock()
-        #: By site, the one asked for last at the end.
-        self._sites: OrderedDict[str, _Site] = OrderedDict()
+        self.sites = KeptSites(
+            lambda site_id: _Site(site_id, writer, bytes_max // 2, few_events), bytes_max
+        )
 
     def scan(self, connection: Connection, scans: Sequence[tuple[EventScan, Take]]) -> None:
         """Give each scan's events to what takes them; see QueryReader.scan_events."""
-        names = sorted({scan.site_id for scan, _ in scans})
-        sites = {name: self._site(name) for name in names}
-        with ExitStack() as locked:
+        with self.sites.using(scan.site_id for scan, _ in scans) as sites:
             # The snapshot comes after, so that no frame is ahead of it.
-            for name in names:
-                locked.enter_context(sites[name].lock)
             for site in sites.values():
                 site.begin()
             with snapshot(connection):
                 for scan, take in scans:
                     for part in sites[scan.site_id].parts(connection, scan):
                         take(part)
-            for site in sites.values():
-                site.weigh()
-        self._forget()
-
-    def forget(self, site_id: str) -> None:
-        """Begin anew with a site of which events have been removed."""
-        with self._lock:
-            self._sites.pop(site_id, None)
-
-    def _site(self, site_id: str) -> _Site:
-        with self._lock:
-            site = self._sites.get(site_id)
-            if site is None:
-                site = _Site(site_id, self._writer, self._bytes_max // 2, self._few_events)
-                self._sites[site_id] = site
-            self._sites.move_to_end(site_id)
-            return site
-
-    def _forget(self) -> None:
-        """Forget the sites that were asked for longest ago once they take too much memory."""
-        with self._lock:
-            size = sum(site.size_bytes for site in self._sites.values())
-            while size > self._bytes_max:
-                _, gone = self._sites.popitem(last=False)
-                size -= gone.size_bytes
 
 
 class _Site:
-    """The frames of a site; its lock is held by whoever asks."""
+    """The frames of a site."""
 
     def __init__(self, site_id: str, writer: Writer, bytes_max: int, few_events: int) -> None:
-        self.lock = Lock()
         self._site_id = site_id
         self._writer = writer
         self._bytes_max = bytes_max
         self._few_events = few_events
         self._kinds: dict[EventKind, _Kept] = {}
         self._generation = self._seq = -1
-        #: About how much memory it took when it was asked last.
-        self.size_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """About how much memory it takes, in bytes."""
+        return sum(kept.frame.size_bytes for kept in self._kinds.values())
 
     def begin(self) -> None:
         """Note what there is at least to be read from now on."""
@@ -114,10 +82,6 @@ class _Site:
         if generation != self._generation:
             self._kinds.clear()
         self._generation, self._seq = generation, self._writer.last_seq
-
-    def weigh(self) -> None:
-        """Note how much memory it takes now."""
-        self.size_bytes = sum(kept.frame.size_bytes for kept in self._kinds.values())
 
     def parts(self, connection: Connection, scan: EventScan) -> Iterator[EventPart]:
         """Return the parts of a scan, from memory where that can be."""

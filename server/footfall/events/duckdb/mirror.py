@@ -13,10 +13,8 @@ pages are read when they are needed.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import nsmallest
-from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -40,6 +38,7 @@ from footfall.events.duckdb.counts import (
     sums_by,
     where,
 )
+from footfall.events.duckdb.kept_sites import KeptSites
 from footfall.events.duckdb.sql import Connection, fetch, fetch_columns, folded_seq, snapshot
 from footfall.events.rollups import SUMS
 from footfall.events.tables import SLOT_US
@@ -65,56 +64,23 @@ class HistoryMirrors:
     def __init__(
         self, writer: Writer, page_rows_max: int = _PAGE_ROWS_MAX, rows_max: int = _ROWS_MAX
     ) -> None:
-        self._writer = writer
-        self._page_rows_max = page_rows_max
-        self._rows_max = rows_max
-        self._lock = Lock()
-        #: By site, the one asked for last at the end.
-        self._sites: OrderedDict[str, _Site] = OrderedDict()
+        self.sites = KeptSites(lambda site_id: _Site(site_id, writer, page_rows_max), rows_max)
 
     def history(self, connection: Connection, query: HistoryQuery) -> History | None:
         """Return the answer to a query, None if it is not to be had here."""
-        site = self._site(query.site_id)
-        with site.lock:
-            found = site.history(connection, query)
-        self._forget()
-        return found
+        with self.sites.using([query.site_id]) as sites:
+            return sites[query.site_id].history(connection, query)
 
     def pace(self, connection: Connection, query: PaceQuery) -> PaceCounts:
         """Return the answer to a query."""
-        site = self._site(query.site_id)
-        with site.lock:
-            found = site.pace(connection, query)
-        self._forget()
-        return found
-
-    def forget(self, site_id: str) -> None:
-        """Begin anew with a site of which events have been removed."""
-        with self._lock:
-            self._sites.pop(site_id, None)
-
-    def _site(self, site_id: str) -> _Site:
-        with self._lock:
-            site = self._sites.get(site_id)
-            if site is None:
-                site = self._sites[site_id] = _Site(site_id, self._writer, self._page_rows_max)
-            self._sites.move_to_end(site_id)
-            return site
-
-    def _forget(self) -> None:
-        """Forget the sites that were asked for longest ago once there are too many rows."""
-        with self._lock:
-            rows = sum(site.size for site in self._sites.values())
-            while rows > self._rows_max:
-                _, gone = self._sites.popitem(last=False)
-                rows -= gone.size
+        with self.sites.using([query.site_id]) as sites:
+            return sites[query.site_id].pace(connection, query)
 
 
 class _Site:
-    """What is counted of a site, from a local day on; its lock is held by whoever asks."""
+    """What is counted of a site, from a local day on."""
 
     def __init__(self, site_id: str, writer: Writer, page_rows_max: int) -> None:
-        self.lock = Lock()
         self._site_id = site_id
         self._writer = writer
         self._page_rows_max = page_rows_max

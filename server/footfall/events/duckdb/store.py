@@ -275,8 +275,8 @@ class DuckDBStore(DuckDBWorkspaceReader):
 
     def _forget(self, site_id: str) -> None:
         """Drop everything that is kept in memory of a site's events: some of them are gone."""
-        self._mirrors.forget(site_id)
-        self._frames.forget(site_id)
+        self._mirrors.sites.forget(site_id)
+        self._frames.sites.forget(site_id)
 
     def _settle(self, wanted_seq: int | None = None) -> bool:
         """Find out what became of a commit that failed at its very end.
