@@ -456,9 +456,8 @@ def _allowances(
         ClientSubjects(salts),
         authentication_per_minute=settings.authentication_per_minute,
         public_per_minute=settings.public_per_minute,
-        custom_sql_per_minute=settings.custom_sql_per_minute,
     )
-    return rate_limit, UsageService(limiter, custom_sql_per_minute=settings.custom_sql_per_minute)
+    return rate_limit, UsageService(limiter)
 
 
 def _custom_queries(

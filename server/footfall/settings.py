@@ -78,11 +78,6 @@ class Settings:
         100,
         "Calls a minute that one client address may make without credentials, to public sites.",
     )
-    custom_sql_per_minute: int = setting(
-        "FOOTFALL_CUSTOM_SQL_PER_MINUTE",
-        30,
-        "Custom SQL queries a minute that an account may make.",
-    )
     custom_sql_events_max: int = setting(
         "FOOTFALL_CUSTOM_SQL_EVENTS_MAX",
         2_000_000,

@@ -112,7 +112,11 @@ def test_keys_and_plans_of_an_earlier_schema_go_on(url: str, engine: Engine) -> 
     assert (key.id, key.scopes, key.last_used_at) == ("key", {Scope.ADMIN}, None)
     store.rotate_key("News", key.id, b"2" * 32, hint="nm_efgh", overlap_until=time.time() + 60)
     assert store.find_key(b"2" * 32) == store.find_key(b"1" * 32)
-    assert {plan.workspace_requests_per_second for plan in store.list_plans()} == {5}
+    allowances = {
+        (plan.workspace_requests_per_second, plan.custom_sql_per_minute)
+        for plan in store.list_plans()
+    }
+    assert allowances == {(5, 30)}
     store.close()
 
 

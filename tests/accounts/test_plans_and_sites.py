@@ -45,7 +45,7 @@ def test_changed_plan_holds_for_all_that_is_on_it(store: AccountStore) -> None:
     site = store.create_site("News", "a.example", "UTC", public=False)
     application = store.create_application("News", "api", b"1" * 32, b"2" * 32)
     store.create_workspace("News", "desk", b"3" * 32)
-    changes = {"site_requests_per_minute": 600, "workspace_requests_per_second": 50}
+    changes = {"site_requests_per_minute": 600, "custom_sql_per_minute": 50}
     changed = store.update_plan("pro", changes)
     assert changed == replace(plans["pro"], **changes)
     assert store.list_plans() == [plans["free"], plans["hobby"], changed, plans["scale"]]

@@ -50,7 +50,9 @@ def test_plans_are_seeded(store: AccountStore, plan: str) -> None:
     account = store.create_account("News", plan)
     assert account.plan == plan
     site = store.create_site(account.id, "a.example", "UTC", public=False)
-    assert site.plan == Plan(plan, 10, 1000, *PLANS[plan], workspace_requests_per_second=5)
+    assert site.plan == Plan(
+        plan, 10, 1000, *PLANS[plan], workspace_requests_per_second=5, custom_sql_per_minute=30
+    )
     assert store.create_application(account.id, "api", digest(1), digest(2)).plan == site.plan
 
 

@@ -21,6 +21,7 @@ FREE = {
     "account_requests_per_10s": 50,
     "account_requests_per_minute": 300,
     "workspace_requests_per_second": 5,
+    "custom_sql_per_minute": 30,
 }
 
 

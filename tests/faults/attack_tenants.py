@@ -170,7 +170,6 @@ def attacked_service(folder: Path, **environ: str) -> Iterator[Attacked]:
     given = {
         "FOOTFALL_AUTHENTICATION_PER_MINUTE": "1000000",
         "FOOTFALL_PUBLIC_PER_MINUTE": "1000000",
-        "FOOTFALL_CUSTOM_SQL_PER_MINUTE": "1000000",
         **environ,
     }
     with (

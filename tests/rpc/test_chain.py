@@ -423,7 +423,6 @@ async def test_an_allowance_that_cannot_be_asked_for_is_unavailable(service: Ser
         ClientSubjects(SaltCache(service.store)),
         authentication_per_minute=30,
         public_per_minute=100,
-        custom_sql_per_minute=30,
     )
     handlers = Handlers(RequestId(), Errors(), Tenant(), limit)
     handlers.add(method, echo)

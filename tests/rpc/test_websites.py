@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from footfall.accounts.clients import ClientSubjects
 from footfall.accounts.model import ApiKey, KeyKind, Role, Scope, Site
 from footfall.accounts.salts import SaltCache
-from footfall.accounts.service import Authenticator
+from footfall.accounts.service import LOOKUP_TTL_S, Authenticator
 from footfall.accounts.sessions import Session, Sessions
 from footfall.live.connection import RedisConnection
 from footfall.live.limiter import RedisRateLimiter
@@ -143,7 +143,6 @@ async def world(service: Service, valkey: Valkey) -> AsyncIterator[World]:
         ClientSubjects(SaltCache(service.store)),
         authentication_per_minute=30,
         public_per_minute=PUBLIC_LIMIT,
-        custom_sql_per_minute=SQL_LIMIT,
     )
     steps = (
         RequestId(),
@@ -208,7 +207,7 @@ async def test_credentials_in_any_form(world: World) -> None:
 
 
 async def test_what_is_refused_in_the_contracts_order(world: World) -> None:
-    account, elsewhere = world.account(), world.account()
+    account, elsewhere = world.account(custom_sql_per_minute=SQL_LIMIT), world.account()
     site, ungranted, foreign = world.site(account), world.site(account), world.site(elsewhere)
     key = x(world.key(account, site))
     writing_key = x(world.key(account, site, scope=Scope.WRITE))
@@ -319,7 +318,7 @@ async def test_a_batch_that_never_fits_is_told_so(world: World) -> None:
 
 
 async def test_sql_is_counted_besides(world: World) -> None:
-    account = world.account()
+    account = world.account(custom_sql_per_minute=SQL_LIMIT)
     site = world.site(account)
     key = x(world.key(account, site))
     message = custom_queries_pb2.ExecuteSqlRequest(website_id=site.id)
@@ -328,6 +327,11 @@ async def test_sql_is_counted_besides(world: World) -> None:
     assert left(await refused(world.call(SQL, message, key))) == (SQL_LIMIT, 0)
     # What was refused has spent nothing of the account's.
     assert await world.headers(world.call(QUERIES, query(site), key)) == (50, 49 - SQL_LIMIT)
+    # Another limit is in force as soon as what is remembered of keys and sites is.
+    plan = world.service.store.get_account(account).plan
+    world.service.manager.update_plan(plan, {"custom_sql_per_minute": SQL_LIMIT + 1})
+    await asyncio.sleep(LOOKUP_TTL_S)
+    assert await world.headers(world.call(SQL, message, key)) == (SQL_LIMIT + 1, 0)
 
 
 async def test_public_websites_are_anybodys_at_the_public_limit(world: World) -> None:

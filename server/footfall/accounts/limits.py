@@ -56,6 +56,6 @@ def account_windows(tenant: Subscription | Site) -> tuple[Window, ...]:
     )
 
 
-def sql_window(tenant: Subscription | Site, per_minute: int) -> Window:
+def sql_window(tenant: Subscription | Site) -> Window:
     """Return the window that custom SQL must fit into besides."""
-    return Window(f"account-sql:{tenant.account_id}", per_minute, 60)
+    return Window(f"account-sql:{tenant.account_id}", tenant.plan.custom_sql_per_minute, 60)

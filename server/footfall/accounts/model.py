@@ -51,6 +51,8 @@ class Plan:
     account_requests_per_minute: int
     #: Requests of one workspace in a second.
     workspace_requests_per_second: int = 5
+    #: Custom SQL queries of the account in a minute.
+    custom_sql_per_minute: int = 30
 
 
 @dataclass(frozen=True, slots=True)

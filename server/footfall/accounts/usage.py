@@ -25,17 +25,16 @@ class WindowUse:
 class UsageService:
     """Looks at an account's windows without spending anything."""
 
-    def __init__(self, limiter: RateLimiter, *, custom_sql_per_minute: int) -> None:
+    def __init__(self, limiter: RateLimiter) -> None:
         self._limiter = limiter
-        self._custom_sql_per_minute = custom_sql_per_minute
 
     async def windows(self, subscription: Subscription) -> list[WindowUse]:
         """Return every window that the account's requests must fit into; raises
         UnavailableError (REDIS_UNAVAILABLE).
         """
         named = [("requests", window) for window in account_windows(subscription)]
-        named.append(("custom_sql", sql_window(subscription, self._custom_sql_per_minute)))
-        # A decision tells of one window only, and those that are asked for at once are one call.
+        named.append(("custom_sql", sql_window(subscription)))
+        # A decision tells of one window only.
         decisions: list[Decision] = await asyncio.gather(
             *(self._limiter.decide((window,), 0) for _, window in named)
         )

@@ -22,6 +22,7 @@ ALLOWANCE_HELP = {
     "account_requests_per_10s": "Batch query requests of an account in 10 seconds.",
     "account_requests_per_minute": "Batch query requests of an account in a minute.",
     "workspace_requests_per_second": "Requests of one workspace in a second.",
+    "custom_sql_per_minute": "Custom SQL queries of an account in a minute.",
 }
 
 

@@ -39,7 +39,6 @@ class RateLimit:
         *,
         authentication_per_minute: int,
         public_per_minute: int,
-        custom_sql_per_minute: int,
     ) -> None:
         self._limiter = limiter
 
@@ -57,8 +56,7 @@ class RateLimit:
             return await public(call) if call.principal is None else account_windows(call.tenant)
 
         async def account_sql(call: Call) -> Sequence[Window]:
-            window = sql_window(call.tenant, custom_sql_per_minute)
-            return (*account_windows(call.tenant), window)
+            return (*account_windows(call.tenant), sql_window(call.tenant))
 
         self._windows: dict[Allowance, _WindowsOf] = {
             Allowance.SITE: _site,

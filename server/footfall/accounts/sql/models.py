@@ -25,6 +25,7 @@ class PlanRow(Base):
     account_requests_per_10s: Mapped[int] = mapped_column(Integer)
     account_requests_per_minute: Mapped[int] = mapped_column(Integer)
     workspace_requests_per_second: Mapped[int] = mapped_column(Integer, server_default="5")
+    custom_sql_per_minute: Mapped[int] = mapped_column(Integer, server_default="30")
 
 
 class AccountRow(Base):

@@ -92,6 +92,7 @@ def to_plan(row: PlanRow) -> Plan:
         account_requests_per_10s=row.account_requests_per_10s,
         account_requests_per_minute=row.account_requests_per_minute,
         workspace_requests_per_second=row.workspace_requests_per_second,
+        custom_sql_per_minute=row.custom_sql_per_minute,
     )
 
 
