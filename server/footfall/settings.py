@@ -41,7 +41,8 @@ class Settings:
     redis_url: str = setting(
         "FOOTFALL_REDIS_URL",
         "redis://127.0.0.1:6379/0",
-        "Live state, rate limits, sessions and caches: `redis://`, `rediss://` or `unix://`.",
+        "Live state, rate limits, sessions and caches: `redis://`, `rediss://` or `unix://`, of "
+        "Valkey or of Redis from version 7 on.",
     )
     grpc_listen: str = setting(
         "FOOTFALL_GRPC_LISTEN",

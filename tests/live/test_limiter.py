@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import product
 
 import pytest
 
@@ -164,13 +167,58 @@ async def test_a_server_that_is_gone_and_comes_back(own_valkey: Valkey) -> None:
     await connection.aclose()
 
 
+@pytest.mark.parametrize("gone", range(3))
 async def test_a_caller_that_goes_away_takes_nobody_with_it(
-    limiter: RedisRateLimiter, site_id: str
+    limiter: RedisRateLimiter, site_id: str, gone: int
 ) -> None:
     window = Window(site_id, 10, 60)
     calls = [asyncio.create_task(limiter.decide((window,))) for _ in range(3)]
     await asyncio.sleep(0)
-    calls[1].cancel()
+    calls[gone].cancel()
     done = await asyncio.gather(*calls, return_exceptions=True)
-    assert isinstance(done[1], asyncio.CancelledError)
+    assert isinstance(done[gone], asyncio.CancelledError)
     assert [d.allowed for d in done if not isinstance(d, BaseException)] == [True, True]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_decisions_are_those_of_a_recount(
+    limiter: RedisRateLimiter, site_id: str, seed: int
+) -> None:
+    """Random requests for windows of many limits that share counters, none of which end."""
+    pick = random.Random(seed)
+    spent: Counter[tuple[str, int]] = Counter()
+    ends: dict[tuple[str, int], float] = {}
+    for _ in range(300):
+        keys = pick.sample(list(product((f"{site_id}-a", f"{site_id}-b"), (600, 1200, 1800))), 3)
+        windows = [Window(subject, pick.randint(0, 30), seconds) for subject, seconds in keys]
+        windows = windows[: pick.randint(1, 3)]
+        cost = pick.choice([0, 1, 1, 1, 3, 40])
+        before = time.time()
+        decision = await limiter.decide(windows, cost)
+        keys = keys[: len(windows)]
+        late = {
+            key: ends.get(key, before + window.seconds)
+            for key, window in zip(keys, windows, strict=True)
+        }
+        denying = [
+            key
+            for key, window in zip(keys, windows, strict=True)
+            if spent[key] + cost > window.limit
+        ]
+        assert decision.allowed == (not denying)
+        if decision.allowed and cost:
+            spent.update(dict.fromkeys(keys, cost))
+            ends |= late
+        left = {key: w.limit - spent[key] for key, w in zip(keys, windows, strict=True)}
+        # The one that keeps the request waiting longest, or else has the least left for longest.
+        told = keys[decision.place]
+        worst = denying or [key for key in keys if left[key] == min(left.values())]
+        assert told in worst
+        assert late[told] > max(late[key] for key in worst) - 5
+        assert decision.limit == windows[decision.place].limit
+        assert decision.remaining == max(0, left[told])
+        assert decision.reset_at == pytest.approx(late[told], abs=5)
+        assert decision.retry_after_s == (
+            pytest.approx(late[told] - before, abs=5) if denying else 0
+        )
+    assert len(ends) == 6

@@ -485,7 +485,7 @@ async def test_thirty_calls_a_minute_for_one_address(service: Service, valkey: V
     assert (await service.sessions.Logout(pb.LogoutRequest(), metadata=client())).success
     assert (await me(service, (*here, *await ada.session()))).authenticated
     with valkey.client() as redis:
-        keys = redis.keys("ff:limit1:client:*")
+        keys = redis.keys("ff:limit2:client:*")
         assert keys
         assert not [key for key in keys if address.encode() in key]
 

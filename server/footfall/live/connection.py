@@ -9,19 +9,13 @@ from importlib import resources
 from typing import Any
 
 import structlog
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from footfall.errors import UnavailableError
+from footfall.live.wire import Destination, Wire
 
 log = structlog.get_logger(__name__)
 
-#: A connection that was used so recently is taken to be alive still, in seconds.
-_FRESH_S = 0.05
 #: Keys that are looked at in one go, well under a millisecond of the server's time.
 _SCAN_KEYS = 1000
 
@@ -45,83 +39,56 @@ def unavailable() -> UnavailableError:
 
 
 class _Lane:
-    """redis-py's connections, lent to one command at a time.
-
-    Its client and pool take several times as long as a command does (locks, retries, telemetry and
-    a look at the socket for each), and every limited call waits for them.
-    """
+    """A connection for all commands, made when it is needed."""
 
     def __init__(
-        self,
-        url: str,
-        timeout_s: float,
-        connections_max: int,
-        greet: Callable[[AbstractConnection], Awaitable[None]],
+        self, destination: Destination, timeout_s: float, greet: Callable[[Wire], Awaitable[None]]
     ) -> None:
+        self._destination = destination
         self._timeout_s = timeout_s
-        self._pool: ConnectionPool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            redis_connect_func=greet,
-        )
-        self._turns = asyncio.Semaphore(connections_max)
-        #: Connections that nobody uses, and when each was used last.
-        self._idle: list[tuple[AbstractConnection, float]] = []
+        self._greet = greet
+        self._wire: Wire | None = None
+        #: All who need a connection wait for the same one, and fail together.
+        self._opening: asyncio.Task[Wire] | None = None
 
     async def execute(self, *command: str | bytes | int) -> Any:
         """Run a command and return its reply; raises RedisError or OSError."""
-        if self._turns.locked():
-            try:
-                await asyncio.wait_for(self._turns.acquire(), self._timeout_s)
-            except TimeoutError:
-                raise RedisConnectionError("All connections are in use.") from None
-        else:
-            await self._turns.acquire()
-        try:
-            connection = await self._take()
-            try:
-                await connection.send_command(*command)
-                reply = await connection.read_response()
-            except ResponseError:
-                self._idle.append((connection, asyncio.get_running_loop().time()))
-                raise
-            except BaseException:
-                # The reply may still come, and belongs to nobody then.
-                await connection.disconnect(nowait=True)
-                raise
-            self._idle.append((connection, asyncio.get_running_loop().time()))
-            return reply
-        finally:
-            self._turns.release()
+        wire = self._wire
+        if wire is None or not wire.is_alive():
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open(), name="redis-connect")
+                self._opening.add_done_callback(self._opened)
+            wire = await asyncio.shield(self._opening)
+        return await wire.execute(*command)
 
-    async def _take(self) -> AbstractConnection:
-        """Return a connection that is open: the one used last, or a new one."""
-        while self._idle:
-            connection, used_at = self._idle.pop()
-            if asyncio.get_running_loop().time() - used_at < _FRESH_S:
-                return connection
+    async def _open(self) -> Wire:
+        if self._wire is not None:
+            self._wire.close()
+        async with asyncio.timeout(self._timeout_s):
+            wire = await self._destination.open(self._timeout_s)
             try:
-                # Something to read where nothing is due is the end of the connection.
-                if not await connection.can_read():
-                    return connection
-            except (RedisError, OSError):
-                pass
-            await connection.disconnect(nowait=True)
-        made: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        await made.connect()  # type: ignore[no-untyped-call]
-        return made
+                await self._greet(wire)
+            except BaseException:
+                wire.close()
+                raise
+        self._wire = wire
+        return wire
+
+    def _opened(self, opening: asyncio.Task[Wire]) -> None:
+        self._opening = None
+        # An error that nobody waits for any more is not one that nobody looked at.
+        if not opening.cancelled():
+            opening.exception()
 
     async def aclose(self) -> None:
-        while self._idle:
-            await self._idle.pop()[0].disconnect()
-        await self._pool.aclose()
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._wire is not None:
+            self._wire.close()
 
 
 class RedisConnection:
-    """Two small lanes on one server: `timeout_s` for what a caller waits for, `bulk_timeout_s` for
+    """Two connections to one server: `timeout_s` for what a caller waits for, `bulk_timeout_s` for
     what moves data in the background.
 
     No command is ever sent twice by itself: a reply that was lost may belong to a command that was
@@ -136,23 +103,21 @@ class RedisConnection:
         *,
         timeout_s: float = 1.0,
         bulk_timeout_s: float = 5.0,
-        connections_max: int = 8,
     ) -> None:
         self._on_restart: list[Callable[[], None]] = []
         self._run_id = ""
         self._fault = ""
-        self._quick = _Lane(url, timeout_s, connections_max, self._greet)
-        self._bulk = _Lane(url, bulk_timeout_s, connections_max, self._greet)
+        destination = Destination(url)
+        self._quick = _Lane(destination, timeout_s, self._greet)
+        self._bulk = _Lane(destination, bulk_timeout_s, self._greet)
 
-    async def _greet(self, connection: AbstractConnection) -> None:
+    async def _greet(self, wire: Wire) -> None:
         """Learn which server process answers, before any command runs on the new connection.
 
         A process that was started since may hold an older state than the one written to its
         predecessor (a dump), so that finding the data there proves nothing.
         """
-        await connection.on_connect()
-        await connection.send_command("INFO", "server")
-        info: bytes = await connection.read_response()
+        info: bytes = await wire.execute("INFO", "server")
         run_id = info.partition(b"run_id:")[2].partition(b"\r\n")[0].decode()
         if self._fault:
             self._fault = ""

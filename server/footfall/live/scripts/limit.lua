@@ -1,50 +1,45 @@
--- Decides requests one after the other, each against all of its windows at once.
+-- Decides a request against all of its windows at once: spends its cost in each of them, or in none.
 --
--- KEYS: the windows' counters, request by request. ARGV: for each request its number of windows and
--- its cost, then limit and length in seconds of each of its windows.
--- A counter is "SPENT:END", END in microseconds by this server's clock. The end is compared here
--- rather than left to the key's expiry, which comes up to a millisecond late.
--- Reply: for each request {allowed, limit, remaining, end in us, wait in us, place of that window from 1}.
-local time = redis.call("TIME")
-local now = time[1] * 1000000 + time[2]
-local replies, key, arg = {}, 0, 1
+-- KEYS: the windows' counters. ARGV: the cost, then limit and length in seconds of each window.
+-- A counter is what was spent since its window began, never 0, and expires with the window: it is gone
+-- when this server's clock, in whole milliseconds, has passed its expiry, a millisecond after it.
+-- Reply: {allowed, place of the window to report from 1, left in it, its end in ms, wait in ms}.
+local cost = tonumber(ARGV[1])
+local spent = {}
 
-while arg <= #ARGV do
-  local windows, cost = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
-  arg = arg + 2
-  local spent, ends = {}, {}
-  local allowed, wait, tight = 1, 0, 1
-  for i = 1, windows do
-    local limit, length = tonumber(ARGV[arg + 2 * i - 2]), ARGV[arg + 2 * i - 1] * 1000000
-    local count, stop = 0, now + length
-    local value = redis.call("GET", KEYS[key + i])
-    if value then
-      local n, e = string.match(value, "^(%d+):(%d+)$")
-      if tonumber(e) > now then count, stop = tonumber(n), tonumber(e) end
-    end
-    spent[i], ends[i] = count, stop
-    if count + cost > limit then
-      allowed = 0
-      -- The window that keeps the request waiting longest is the one to report.
-      if stop - now > wait then wait, tight = stop - now, i end
-    end
-  end
-  if allowed == 1 then
-    local least = math.huge
-    for i = 1, windows do
-      local limit = tonumber(ARGV[arg + 2 * i - 2])
-      if cost > 0 then
-        spent[i] = spent[i] + cost
-        local left_ms = math.ceil((ends[i] - now) / 1000) + 1
-        redis.call("SET", KEYS[key + i], string.format("%d:%.0f", spent[i], ends[i]), "PX", left_ms)
-      end
-      local left = limit - spent[i]
-      if left < least or (left == least and ends[i] > ends[tight]) then least, tight = left, i end
-    end
-  end
-  local limit = tonumber(ARGV[arg + 2 * tight - 2])
-  replies[#replies + 1] = { allowed, limit, math.max(0, limit - spent[tight]), ends[tight], wait, tight }
-  key = key + windows
-  arg = arg + 2 * windows
+local function length_ms(i)
+  return ARGV[2 * i + 1] * 1000
 end
-return replies
+
+local function end_ms(i)
+  if spent[i] > 0 then return redis.call("PEXPIRETIME", KEYS[i]) + 1 end
+  -- It would begin now.
+  local time = redis.call("TIME")
+  return time[1] * 1000 + math.floor(time[2] / 1000) + length_ms(i)
+end
+
+local longest, tight = 0, 1
+for i, key in ipairs(KEYS) do
+  spent[i] = tonumber(redis.call("GET", key) or 0)
+  if spent[i] + cost > tonumber(ARGV[2 * i]) then
+    local wait = spent[i] > 0 and redis.call("PTTL", key) + 1 or length_ms(i)
+    -- The window that keeps the request waiting longest is the one to report.
+    if wait > longest then longest, tight = wait, i end
+  end
+end
+if longest > 0 then
+  return { 0, tight, math.max(0, ARGV[2 * tight] - spent[tight]), end_ms(tight), longest }
+end
+
+local least = math.huge
+for i, key in ipairs(KEYS) do
+  if spent[i] > 0 and cost > 0 then
+    redis.call("INCRBY", key, cost)
+  elseif cost > 0 then
+    redis.call("SET", key, cost, "PX", length_ms(i) - 1)
+  end
+  spent[i] = spent[i] + cost
+  local left = ARGV[2 * i] - spent[i]
+  if left < least or (left == least and end_ms(i) > end_ms(tight)) then least, tight = left, i end
+end
+return { 1, tight, least, end_ms(tight), 0 }
