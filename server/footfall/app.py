@@ -212,7 +212,7 @@ def _geo(settings: Settings) -> GeoSource:
 
 
 def preload(settings: Settings) -> None:
-    """Load what a server loads when it first needs it, so that one that stands by starts at once.
+    """Load what a server loads when it first needs it, so that one that is forked starts at once.
 
     Opens no store: another process may be serving from them.
     """

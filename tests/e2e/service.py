@@ -149,8 +149,6 @@ def start(
             "0",
             "--ready-file",
             str(ready_file),
-            # A second server costs seconds of CPU; tests that kill the first ask for it.
-            "--no-stand-by",
             *arguments,
         ],
         env=dict(os.environ) | dict(environ or {}),

@@ -20,7 +20,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
     It has the account that `tests.e2e.conftest` makes sites and applications in.
     """
-    with running(tmp_path_factory.mktemp("faults") / "data", "--stand-by") as service:
+    with running(tmp_path_factory.mktemp("faults") / "data") as service:
         with managing(service.accounts_url, "e2e") as manager:
             manager.create_account("e2e", "e2e")
         yield service

@@ -83,59 +83,70 @@ async def test_a_program_that_was_never_ready_cannot_start(tmp_path: Path) -> No
     assert child.starts == 1
 
 
-async def test_one_that_stands_by_takes_the_place_of_one_that_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("footfall.supervisor.child.STAND_IN_AFTER_S", 0.0)
-    # Tells when it is loaded and when it begins.
+async def test_a_program_that_forks_is_loaded_once(tmp_path: Path) -> None:
+    # Tells when it is loaded, and who begins.
     child = make_child(
         tmp_path,
         """
 import sys, time
+from footfall.supervisor.forking import forked
 open(f"loaded-{os.getpid()}", "w").close()
-if sys.stdin.readline():
+if forked():
+    assert os.getsid(0) == os.getpid() and not sys.stdin.read()
+    print("begun", flush=True)
     open("ready", "w").close()
     time.sleep(1000)
 """,
-        stands_by=True,
+        forks=True,
     )
 
     def loaded() -> set[int]:
         return {int(path.name.removeprefix("loaded-")) for path in tmp_path.glob("loaded-*")}
 
-    async def one_that_stands_by() -> int:
-        """Return the process that was loaded beside the one that runs."""
-        async with asyncio.timeout(30):
-            while not (others := loaded() - seen - {child.pid}):  # noqa: ASYNC110 - a process has no event
-                await asyncio.sleep(0.01)
-        (other,) = others
-        seen.update({child.pid, other})
-        return other
+    said: list[str] = []
+    keeper = asyncio.create_task(child.keep(said.append))
+    begun: set[int] = {0}
 
-    keeper = asyncio.create_task(child.keep(lambda line: None))
-    await until(child.ready)
-    seen: set[int] = set()
-    for _ in range(2):
-        stand_in = await one_that_stands_by()
-        (tmp_path / "ready").unlink()
-        os.kill(child.pid, signal.SIGKILL)
+    async def another_one() -> int:
+        """Return the process that has begun since the last time."""
         async with asyncio.timeout(30):
-            while child.pid != stand_in or not child.ready.is_set():  # noqa: ASYNC110 - as above
+            while child.pid in begun or not child.ready.is_set():  # noqa: ASYNC110 - a process has no event
                 await asyncio.sleep(0.01)
-    # One that is gone itself is no obstacle.
-    stand_in = await one_that_stands_by()
+        begun.add(child.pid)
+        return child.pid
+
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        running = await another_one()
+        (tmp_path / "ready").unlink()
+        os.kill(running, number)
+    last = await another_one()
+    (first,) = loaded()
+    assert [line.partition(";")[0] for line in said] == [
+        "program was killed by SIGKILL",
+        "program was killed by SIGTERM",
+        "program was killed by SIGKILL",
+    ]
+    # Whoever asks everybody to end does not end it; killed, it takes the other along.
+    os.kill(first, signal.SIGTERM)
+    assert child.pid == last
     (tmp_path / "ready").unlink()
-    os.kill(stand_in, signal.SIGKILL)
-    os.kill(child.pid, signal.SIGKILL)
-    async with asyncio.timeout(30):
-        while child.pid in {*seen, 0} or not child.ready.is_set():  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)
-    last, left = child.pid, await one_that_stands_by()
+    os.kill(first, signal.SIGKILL)
+    left = await another_one()
+    assert state(last) in ("", "Z")
+    (second,) = loaded() - {first}
     keeper.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await keeper
     await child.stop()
-    assert {state(last), state(left)} <= {"", "Z"}
+    assert {state(left), state(second)} <= {"", "Z"}
+    assert child.log.read_text() == "begun\n" * child.starts
+
+
+async def test_a_program_that_cannot_be_loaded_tells_why(tmp_path: Path) -> None:
+    child = make_child(tmp_path, "raise SystemExit('the reason')", forks=True)
+    with pytest.raises(StartFailedError, match=r"program ended with code 1 .*\n.*the reason"):
+        await child.keep(print)
+    await child.stop()
 
 
 async def test_stop_kills_what_does_not_listen_and_its_whole_session(tmp_path: Path) -> None:

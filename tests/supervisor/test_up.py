@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,21 +35,24 @@ def processes(mark: str) -> dict[int, str]:
 
 
 def children(service: Service) -> dict[str, int]:
-    """Return the process ids of a service's children by their names; of the servers, that of the
-    one that serves.
+    """Return the process ids of a service's children by their names, and that of the server, which
+    is a child of the one that is loaded.
     """
-    names = {"valkey": "valkey-server", "server": "footfall serve", "envoy": "/envoy "}
-    family = {}
-    serving = json.loads(listed(service.data / "run" / "server.json") or "{}").get("pid")
-    for thread in Path(f"/proc/{service.process.pid}/task").iterdir():
-        for child in listed(thread / "children").split():
-            arguments = listed(Path(f"/proc/{child}/cmdline")).replace("\0", " ")
-            family |= {
-                name: int(child)
-                for name, mark in names.items()
-                if mark in arguments and (name != "server" or int(child) == serving)
-            }
-    return family
+    server = "footfall serve"
+    names = {"valkey": "valkey-server", "loaded": server, "envoy": "/envoy "}
+    family = children_of(service.process.pid, names)
+    return family | children_of(family.get("loaded", 0), {"server": server})
+
+
+def children_of(pid: int, marks: Mapping[str, str]) -> dict[str, int]:
+    """Return the process ids of a process's children, named by what is in their arguments."""
+    return {
+        name: int(child)
+        for thread in Path("/proc").glob(f"{pid}/task/*/children")
+        for child in listed(thread).split()
+        for name, mark in marks.items()
+        if mark in listed(Path(f"/proc/{child}/cmdline")).replace("\0", " ")
+    }
 
 
 def listed(path: Path) -> str:
@@ -79,18 +83,23 @@ def answers(service: Service) -> bool:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("up") / "data", "--stand-by") as service:
+    with running(tmp_path_factory.mktemp("up") / "data") as service:
         yield service
 
 
-@pytest.mark.parametrize("name", ["valkey", "server", "envoy"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *itertools.product(("valkey", "server", "envoy"), (signal.SIGKILL, signal.SIGTERM)),
+        ("loaded", signal.SIGKILL),
+    ],
+)
 def test_a_child_that_ends_is_started_again(
     service: Service, name: str, number: signal.Signals
 ) -> None:
-    all_three = {"valkey", "server", "envoy"}
+    everybody = {"valkey", "server", "loaded", "envoy"}
     # One that the test before has ended may still be on its way.
-    before = wait_until(lambda: (now := children(service)).keys() == all_three and now)
+    before = wait_until(lambda: (now := children(service)).keys() == everybody and now)
     os.kill(before[name], number)
     after = wait_until(
         lambda: (
@@ -98,8 +107,9 @@ def test_a_child_that_ends_is_started_again(
         ),
         timeout=30,
     )
-    assert {key: pid for key, pid in after.items() if key != name} == {
-        key: pid for key, pid in before.items() if key != name
+    ended = {"loaded": {"loaded", "server"}}.get(name, {name})
+    assert {key: pid for key, pid in after.items() if key not in ended} == {
+        key: pid for key, pid in before.items() if key not in ended
     }
     # On the port that it had.
     wait_until(lambda: answers(service), timeout=30)
@@ -160,10 +170,10 @@ def test_the_ready_file_and_doctor_tell_where_it_is(service: Service) -> None:
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name
 )
 def test_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
-    service = start(tmp_path / "data", "--stand-by")
+    service = start(tmp_path / "data")
     try:
         texts = marks(service)
-        # Supervisor, Valkey, Envoy, the server, and the one that stands by.
+        # Supervisor, Valkey, Envoy, the server, and the loaded one that it was forked from.
         wait_until(lambda: len(remaining(texts)) == 5)
         code = service.stop(number)
         if number == signal.SIGKILL:
@@ -176,7 +186,7 @@ def test_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
     finally:
         service.stop(signal.SIGKILL)
     # And the directory can be used again at once, without what a killed run has left.
-    with running(tmp_path / "data", "--stand-by") as again:
+    with running(tmp_path / "data") as again:
         assert answers(again)
         assert not Path(texts[1]).exists()
 

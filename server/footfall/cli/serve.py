@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 import uvloop
 
 from footfall.app import preload, serve
 from footfall.logs import configure_server_logs
 from footfall.settings import Settings
+from footfall.supervisor.forking import forked
 
 
 @click.command(
@@ -40,11 +38,13 @@ from footfall.settings import Settings
     help="Where to serve Prometheus metrics.  [FOOTFALL_METRICS_LISTEN]",
 )
 @click.option(
-    "--stand-by",
+    "--fork",
+    "forks",
     is_flag=True,
-    help="Load everything, and start at the first line on standard input; end if there is none.",
+    help="Load everything, and start in a new process for each line on standard input; tell its"
+    " process id and its exit code on standard output.",
 )
-def command(*, stand_by: bool, **options: Any) -> None:
+def command(*, forks: bool, **options: Any) -> None:
     """Start the gRPC server alone, for a deployment.
 
     Everything is set by environment variables, which docs/settings.md lists; these options win
@@ -53,9 +53,8 @@ def command(*, stand_by: bool, **options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.from_env(**given)
     configure_server_logs(settings.log_level)
-    if stand_by:
+    if forks:
         preload(settings)
-        structlog.get_logger("footfall.serve").info("standing_by", pid=os.getpid())
-        if not sys.stdin.readline():
+        if not forked():
             return
     uvloop.run(serve(settings))

@@ -55,12 +55,6 @@ DAY_S = 86_400
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="How much the server logs.  [default: FOOTFALL_LOG_LEVEL or info]",
 )
-@click.option(
-    "--stand-by/--no-stand-by",
-    default=True,
-    show_default=True,
-    help="Keep a second server loaded (150 MB), so that a killed one is back in half a second.",
-)
 @tls_options
 def command(
     settings: Settings,
@@ -70,7 +64,6 @@ def command(
     log_level: str | None,
     *,
     demo: bool,
-    stand_by: bool,
     **tls: Path | None,
 ) -> int:
     """Start everything on this machine: Valkey, the stores, the gRPC server and the gateway.
@@ -84,7 +77,6 @@ def command(
         tls=tls_pair(**tls),
         log_level=log_level or settings.log_level,
         drain_s=settings.drain_s,
-        stand_by=stand_by,
     )
     try:
         with RunDirectory(settings.data_dir) as directory:

@@ -36,10 +36,14 @@ def load_event_engine(url: str) -> None:
     Raises InvalidInputError as `open_event_store` does.
     """
     if _parts(url).drivername == "duckdb":
+        import duckdb  # noqa: PLC0415
+
         from footfall.events.duckdb.store import DuckDBStore  # noqa: PLC0415
 
         # The driver loads much of itself with the first use of each of its features.
         DuckDBStore(":memory:").close()
+        # The database that it opens for those who name none has a thread, which no fork would have.
+        duckdb.close()
     else:
         importlib.import_module("footfall.events.clickhouse.store")
 

@@ -10,18 +10,47 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from footfall.supervisor import leash
 
 FIRST_DELAY_S = 0.1
 LAST_DELAY_S = 5.0
 POLL_S = 0.05
-STAND_IN_AFTER_S = 1.0
 LOG_TAIL_BYTES = 4096
 
 
 class StartFailedError(Exception):
     """The stack cannot start; the message tells a person why and what to do."""
+
+
+class _Forked:
+    """A process that a loaded program has forked, with what is used of asyncio's processes."""
+
+    def __init__(self, loaded: asyncio.subprocess.Process, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._loaded = loaded
+        self._end = asyncio.create_task(self._until_end())
+
+    async def wait(self) -> int:
+        """Return the exit code once there is one."""
+        return await asyncio.shield(self._end)
+
+    async def _until_end(self) -> int:
+        code = await _told(self._loaded)
+        # Its parent takes it along.
+        self.returncode = -signal.SIGKILL if code is None else code
+        return self.returncode
+
+
+async def _told(loaded: asyncio.subprocess.Process) -> int | None:
+    """Return the next number that a loaded program tells, None once it has ended."""
+    line = await cast("asyncio.StreamReader", loaded.stdout).readline()
+    return int(line) if line else None
+
+
+_Process = asyncio.subprocess.Process | _Forked
 
 
 @dataclass
@@ -39,16 +68,12 @@ class Child:
     grace_s: float = 5.0
     """How long it may take to end after SIGTERM."""
     pass_fds: tuple[int, ...] = ()
-    stands_by: bool = False
-    """Whether the program waits for a line on standard input before it begins.
-
-    Then another one is loaded while it runs, and takes its place at once when it ends: a restart
-    need not wait until a large program is loaded.
-    """
+    forks: bool = False
+    """Whether the program forks for each start (`forking.forked`), and so is loaded only once."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
-    _process: asyncio.subprocess.Process | None = None
-    _stand_in: asyncio.subprocess.Process | None = None
+    _process: _Process | None = None
+    _loaded: asyncio.subprocess.Process | None = None
 
     @property
     def pid(self) -> int:
@@ -58,13 +83,9 @@ class Child:
 
     async def run_once(self) -> int:
         """Start the program and return its exit code; `ready` is set while it is."""
-        process, self._stand_in = self._stand_in, None
-        if process is None or process.returncode is not None:
-            process = await self._launch()
+        process = await (self._fork() if self.forks else self._launch())
         self._process = process
         self.starts += 1
-        if process.stdin is not None:
-            process.stdin.write(b"\n")
         poll = asyncio.create_task(self._poll_ready())
         try:
             return await process.wait()
@@ -74,8 +95,19 @@ class Child:
             await asyncio.wait({poll})
             self.ready.clear()
 
+    async def _fork(self) -> _Process:
+        """Start a process of the loaded program, which is loaded first if there is none."""
+        if self._loaded is None or self._loaded.returncode is not None:
+            self._loaded = await self._launch()
+        loaded = self._loaded
+        cast("asyncio.StreamWriter", loaded.stdin).write(b"\n")
+        pid = await _told(loaded)
+        # It has ended before it was loaded, and tells why in its place.
+        return loaded if pid is None else _Forked(loaded, pid)
+
     async def _launch(self) -> asyncio.subprocess.Process:
-        """Start a process, which waits if it stands by."""
+        """Start a process."""
+        to_program = asyncio.subprocess.PIPE if self.forks else asyncio.subprocess.DEVNULL
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             # -I -S: the interpreter only becomes the command, so it loads as little as it can.
@@ -86,8 +118,8 @@ class Child:
                 leash.__file__,
                 str(os.getpid()),
                 *self.command(),
-                stdin=asyncio.subprocess.PIPE if self.stands_by else asyncio.subprocess.DEVNULL,
-                stdout=output,
+                stdin=to_program,
+                stdout=asyncio.subprocess.PIPE if self.forks else output,
                 stderr=output,
                 env=None if self.environ is None else dict(self.environ),
                 start_new_session=True,
@@ -123,24 +155,21 @@ class Child:
 
     async def stop(self) -> None:
         """Ask the program to end, and kill it with its whole session if it does not."""
-        if self._stand_in is not None:
-            _kill(self._stand_in)
-            await self._stand_in.wait()
         process = self._process
-        if process is None:
-            return
-        if process.returncode is None:
+        if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), self.grace_s)
         self.kill()
-        await process.wait()
+        for each in (process, self._loaded):
+            if each is not None:
+                await each.wait()
 
     def kill(self) -> None:
         """Kill the program and whatever it has started in its session."""
-        _kill(self._stand_in)
         _kill(self._process)
+        _kill(self._loaded)
 
     def log_tail(self) -> str:
         """Return the end of the log, for a message."""
@@ -159,15 +188,9 @@ class Child:
                     self.ready.set()
                     break
             await asyncio.sleep(POLL_S)
-        if self.stands_by:
-            # Loading takes a core for a while, which those who waited for the program have first.
-            await asyncio.sleep(STAND_IN_AFTER_S)
-            # Without one, the next start takes longer, and that is all.
-            with contextlib.suppress(OSError):
-                self._stand_in = await self._launch()
 
 
-def _kill(process: asyncio.subprocess.Process | None) -> None:
+def _kill(process: _Process | None) -> None:
     """Kill a process and whatever it has started in its session."""
     if process is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

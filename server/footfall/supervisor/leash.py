@@ -16,13 +16,18 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main(parent: int, command: list[str]) -> None:
-    """Tie this process to its parent and become the command."""
+def tie_to(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; ends it now if that has happened."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
     if os.getppid() != parent:
         sys.exit("The parent ended before its child began.")
+
+
+def main(parent: int, command: list[str]) -> None:
+    """Tie this process to its parent and become the command."""
+    tie_to(parent)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.execv(command[0], command)  # noqa: S606 - a program and its arguments, no shell

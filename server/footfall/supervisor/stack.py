@@ -41,8 +41,6 @@ class StackOptions:
     log_level: str = "info"
     drain_s: float = 10.0
     """How long calls in flight may go on when the stack stops."""
-    stand_by: bool = True
-    """Whether a second server is kept loaded, which takes the place of one that was killed."""
 
 
 class Stack:
@@ -76,7 +74,7 @@ class Stack:
             self._server_accepts,
             grace_s=options.drain_s + 5,
             pass_fds=inherited,
-            stands_by=options.stand_by,
+            forks=True,
         )
         self.envoy = Child(
             "envoy",
@@ -195,8 +193,7 @@ class Stack:
         )
 
     def _server_command(self) -> list[str]:
-        waiting = ["--stand-by"] if self._options.stand_by else []
-        return [sys.executable, "-m", "footfall", "serve", *waiting]
+        return [sys.executable, "-m", "footfall", "serve", "--fork"]
 
     def _valkey_command(self) -> list[str]:
         self._valkey_socket.unlink(missing_ok=True)
