@@ -135,7 +135,7 @@ def make_tenant(manager: AccountManager, word: str = "") -> Tenant:
 
 def tenants_manager(service: Service) -> AbstractContextManager[AccountManager]:
     """Open the accounts beside a service; it knows the plan that nobody uses up."""
-    return managing(f"sqlite:///{service.data}/accounts.sqlite", PLAN)
+    return managing(service.accounts_url, PLAN)
 
 
 @dataclass

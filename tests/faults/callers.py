@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,8 @@ from footfall.v1 import (
     timeseries_pb2,
     timeseries_pb2_grpc,
 )
-from tests.e2e.conftest import Site
 from tests.e2e.service import Answer, Service
-from tests.faults.fault_tenants import Tenants
+from tests.faults.tenants import Tenant
 
 Family = Literal["api", "web", "workspace"]
 FAMILIES: tuple[Family, ...] = ("api", "web", "workspace")
@@ -110,8 +109,8 @@ class Rest:
 
     name = "REST"
 
-    def __init__(self, address: str, tenants: Tenants, timeout_s: float = _TIMEOUT_S) -> None:
-        self._tenants = tenants
+    def __init__(self, address: str, tenant: Tenant, timeout_s: float = _TIMEOUT_S) -> None:
+        self._tenant = tenant
         self._timeout_s = timeout_s
         self._gateway = Service(None, None, f"http://{address}", address)  # type: ignore[arg-type]
 
@@ -140,24 +139,25 @@ class Rest:
         key: str | None = None,
     ) -> Outcome:
         """Send events with these ids; with an `Idempotency-Key` instead if there is one."""
-        tenants = self._tenants
+        tenant = self._tenant
         path, credentials = {
-            "api": ("/1/event/", tenants.application.writes),
-            "web": (f"/v1/collect?site={tenants.site.id}", tenants.site.bearer),
-            "workspace": ("/v1/events", {"x-api-key": tenants.workspace_key}),
+            "api": ("/1/event/", tenant.writes),
+            "web": (f"/v1/collect?site={tenant.site}", tenant.bearer),
+            "workspace": ("/v1/events", tenant.workspace),
         }[family]
         headers = dict(credentials)
         if key is not None:
             headers["idempotency-key"] = key
-        documents = [document(family, tenants, name, with_id=key is None) for name in ids]
+        documents = [document(family, tenant, name, with_id=key is None) for name in ids]
         return self._post(path, documents, headers)
 
-    def collect(self, site: Site, views: Sequence[dict[str, Any]]) -> Outcome:
-        """Send page views to a site."""
-        return self._post(f"/v1/collect?site={site.id}", views, site.bearer)
+    def collect(self, views: Sequence[dict[str, Any]]) -> Outcome:
+        """Send page views."""
+        tenant = self._tenant
+        return self._post(f"/v1/collect?site={tenant.site}", views, tenant.bearer)
 
     def _post(
-        self, path: str, documents: Sequence[dict[str, Any]], headers: dict[str, str]
+        self, path: str, documents: Sequence[dict[str, Any]], headers: Mapping[str, str]
     ) -> Outcome:
         headers = {"content-type": "application/json", **headers}
         body = json.dumps(documents).encode()
@@ -167,31 +167,31 @@ class Rest:
 
     def count(self, family: Family) -> int:
         """Return how many of the family's events there are."""
-        tenants = self._tenants
+        tenant = self._tenant
         if family == "api":
             start, end = _range()
             path = f"/1/timeseries/{start}/{end}/"
-            body = self.request("GET", path, headers=tenants.application.reads).json
-            return int(body["groups"][tenants.application.id][0][1])
+            body = self.request("GET", path, headers=tenant.reads).json
+            return int(body["groups"][tenant.application][0][1])
         if family == "web":
-            query = {"site": tenants.site.id, "preset": "today"}
-            body = self.request("GET", "/v1/charts", headers=tenants.site.bearer, query=query).json
+            query = {"site": tenant.site, "preset": "today"}
+            body = self.request("GET", "/v1/charts", headers=tenant.bearer, query=query).json
             return int(body["daily"][0]["pageviews"])
         now = datetime.now(UTC)
         query = {"time_start": (now - _DAY).isoformat(), "time_end": (now + _DAY).isoformat()}
         path = "/v1/analytics/api_calls_per_endpoint"
-        body = self.request(
-            "GET", path, headers={"x-api-key": tenants.workspace_key}, query=query
-        ).json
+        body = self.request("GET", path, headers=tenant.workspace, query=query).json
         return _endpoint_count(body)
 
     def live(self) -> int:
         """Return today's page views as live state has them."""
-        return int(self.snapshot(self._tenants.site)["total_pageviews_today"])
+        return int(self.snapshot()["total_pageviews_today"])
 
-    def snapshot(self, site: Site) -> dict[str, Any]:
-        """Return a site's live snapshot."""
-        answer = self.request("GET", "/v1/realtime", headers=site.bearer, query={"site": site.id})
+    def snapshot(self) -> dict[str, Any]:
+        """Return the site's live snapshot."""
+        tenant = self._tenant
+        query = {"site": tenant.site}
+        answer = self.request("GET", "/v1/realtime", headers=tenant.bearer, query=query)
         body: dict[str, Any] = answer.json
         return body
 
@@ -204,8 +204,8 @@ class Grpc:
 
     name = "gRPC"
 
-    def __init__(self, address: str, tenants: Tenants, timeout_s: float = _TIMEOUT_S) -> None:
-        self._tenants = tenants
+    def __init__(self, address: str, tenant: Tenant, timeout_s: float = _TIMEOUT_S) -> None:
+        self._tenant = tenant
         self._timeout_s = timeout_s
         self._channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
@@ -214,7 +214,7 @@ class Grpc:
         self._metrics = metrics_pb2_grpc.MetricsServiceStub(self._channel)
         self._realtime = realtime_pb2_grpc.RealtimeServiceStub(self._channel)
 
-    def call(self, method: Any, request: Any, metadata: dict[str, str]) -> Any:
+    def call(self, method: Any, request: Any, metadata: Mapping[str, str]) -> Any:
         """Return an answer. Raises UnclearError for codes that are documented for faults."""
         try:
             return method(request, metadata=tuple(metadata.items()), timeout=self._timeout_s)
@@ -234,30 +234,30 @@ class Grpc:
         key: str | None = None,
     ) -> Outcome:
         """See Rest.send."""
-        tenants = self._tenants
-        documents = [document(family, tenants, name, with_id=key is None) for name in ids]
+        tenant = self._tenant
+        documents = [document(family, tenant, name, with_id=key is None) for name in ids]
         method, request, credentials = {
             "api": lambda: (
                 self._ingest.IngestApiRequests,
                 ingest_pb2.IngestApiRequestsRequest(
                     events=[ingest_pb2.ApiRequestEvent(**event) for event in documents]
                 ),
-                tenants.application.writes,
+                tenant.writes,
             ),
             "web": lambda: (
                 self._ingest.IngestWebEvents,
                 ingest_pb2.IngestWebEventsRequest(
-                    site=tenants.site.id,
+                    site=tenant.site,
                     events=[ingest_pb2.WebEvent(**event) for event in documents],
                 ),
-                tenants.site.bearer,
+                tenant.bearer,
             ),
             "workspace": lambda: (
                 self._ingest.IngestWorkspaceEvents,
                 ingest_pb2.IngestWorkspaceEventsRequest(
                     events=[ingest_pb2.WorkspaceEvent(**event) for event in documents]
                 ),
-                {"x-api-key": tenants.workspace_key},
+                tenant.workspace,
             ),
         }[family]()
         if key is not None:
@@ -268,34 +268,34 @@ class Grpc:
 
     def count(self, family: Family) -> int:
         """See Rest.count."""
-        tenants = self._tenants
+        tenant = self._tenant
         if family == "api":
             start, end = _range()
             answer = self.call(
                 self._timeseries.QueryTimeseries,
                 timeseries_pb2.QueryTimeseriesRequest(start=start, end=end),
-                tenants.application.reads,
+                tenant.reads,
             )
             return int(answer.groups[0].points[0].integer)
         if family == "web":
             answer = self.call(
                 self._charts.GetCharts,
-                charts_pb2.GetChartsRequest(site=tenants.site.id, preset="today"),
-                tenants.site.bearer,
+                charts_pb2.GetChartsRequest(site=tenant.site, preset="today"),
+                tenant.bearer,
             )
             return int(answer.daily[0].pageviews)
         request = metrics_pb2.GetMetricRequest(metric="api_calls_per_endpoint")
         now = datetime.now(UTC)
         request.time_start.FromDatetime(now - _DAY)
         request.time_end.FromDatetime(now + _DAY)
-        answer = self.call(self._metrics.GetMetric, request, {"x-api-key": tenants.workspace_key})
+        answer = self.call(self._metrics.GetMetric, request, tenant.workspace)
         return _grpc_endpoint_count(answer)
 
     def live(self) -> int:
         """See Rest.live."""
-        site = self._tenants.site
-        request = realtime_pb2.GetRealtimeRequest(site=site.id)
-        answer = self.call(self._realtime.GetRealtime, request, site.bearer)
+        tenant = self._tenant
+        request = realtime_pb2.GetRealtimeRequest(site=tenant.site)
+        answer = self.call(self._realtime.GetRealtime, request, tenant.bearer)
         return int(answer.total_pageviews_today)
 
     def close(self) -> None:
@@ -306,7 +306,7 @@ class Grpc:
 Caller = Rest | Grpc
 
 
-def document(family: Family, tenants: Tenants, name: str, *, with_id: bool) -> dict[str, Any]:
+def document(family: Family, tenant: Tenant, name: str, *, with_id: bool) -> dict[str, Any]:
     """Make an event as it is sent by REST, and by gRPC as well."""
     made: dict[str, Any] = {"event_id": name} if with_id else {}
     if family == "api":
@@ -320,7 +320,7 @@ def document(family: Family, tenants: Tenants, name: str, *, with_id: bool) -> d
         }
     if family == "web":
         return made | {
-            "url": f"https://{tenants.site.host}/page-{len(name) % 7}",
+            "url": f"https://{tenant.host}/page-{len(name) % 7}",
             "visitor_id": f"visitor-{name[-1]}",
             "country": "CH",
         }
@@ -329,11 +329,9 @@ def document(family: Family, tenants: Tenants, name: str, *, with_id: bool) -> d
 
 
 @contextmanager
-def callers(
-    address: str, tenants: Tenants, timeout_s: float = _TIMEOUT_S
-) -> Iterator[list[Caller]]:
+def callers(address: str, tenant: Tenant, timeout_s: float = _TIMEOUT_S) -> Iterator[list[Caller]]:
     """Make a caller of each face for a block."""
-    made: list[Caller] = [Rest(address, tenants, timeout_s), Grpc(address, tenants, timeout_s)]
+    made: list[Caller] = [Rest(address, tenant, timeout_s), Grpc(address, tenant, timeout_s)]
     try:
         yield made
     finally:

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from footfall.accounts.management import ALLOWANCE_MAX, ALLOWANCES, AccountManager
 from footfall.accounts.model import KeyKind, Scope
 from footfall.accounts.sql import open_account_store
+from tests.e2e.test_realtime import zone_where_it_is_noon
 
 _numbers = count()
 
@@ -44,13 +44,13 @@ def managing(accounts_url: str, plan: str, **limits: int) -> Iterator[AccountMan
         yield manager
 
 
-def create_tenant(data: Path, **limits: int) -> Tenant:
-    """Make a tenant beside a running service; its plan has no limits but the given ones."""
+def create_tenant(accounts_url: str, **limits: int) -> Tenant:
+    """Make a tenant beside whatever uses the store; its plan has no limits but the given ones."""
     name = f"tenant-{next(_numbers)}-{time.time_ns() % 10**9}"
-    with managing(f"sqlite:///{data / 'accounts.sqlite'}", name, **limits) as manager:
+    with managing(accounts_url, name, **limits) as manager:
         account = manager.create_account(name, name).id
         host = f"{name}.example"
-        site = manager.create_site(account, host, "UTC", public=False).id
+        site = manager.create_site(account, host, zone_where_it_is_noon(), public=False).id
         both = [Scope.READ, Scope.WRITE]
         nm = manager.create_key(account, kind=KeyKind.NM, site_ids=[site], scopes=both).text
         dbdy = manager.create_key(account, kind=KeyKind.DBDY, site_ids=[site], scopes=both).text

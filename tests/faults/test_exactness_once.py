@@ -159,7 +159,7 @@ def families(service: Service, tenant: Tenant, number: int) -> list[Family]:
 
 def test_each_event_counts_once(service: Service, case: Case) -> None:
     number = (10_000 if case.full else 400) // 4
-    tenant = create_tenant(service.data)
+    tenant = create_tenant(service.accounts_url)
     ways = families(service, tenant, number)
     callers = [Sender(service, batches) for batches in dealt(case.chance, ways, CALLERS)]
     sent = sum(len(events) for caller in callers for _, events in caller.batches)

@@ -90,7 +90,7 @@ class Reader:
 
 @pytest.fixture
 def tenant(service: Service) -> Tenant:
-    return create_tenant(service.data)
+    return create_tenant(service.accounts_url)
 
 
 def test_reads_during_writes_are_prefixes(service: Service, tenant: Tenant, case: Case) -> None:

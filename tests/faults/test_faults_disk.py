@@ -18,7 +18,7 @@ import pytest
 from footfall.settings import Settings
 from tests.faults.callers import FAMILIES, Family, Grpc, Ledger, UnclearError, until_clear
 from tests.faults.deployment import Server, running_valkey, serving
-from tests.faults.fault_tenants import Tenants, make_tenants
+from tests.faults.tenants import Tenant, create_tenant
 from tests.faults.verdicts import Case
 
 #: How long ingest may take to resume once there is room.
@@ -100,15 +100,15 @@ def small_disk(folder: Path) -> Iterator[Limit]:
 class Writer:
     """Writes to all families and reads them, with a ledger of each."""
 
-    def __init__(self, tenants: Tenants, case: Case) -> None:
-        self._tenants = tenants
+    def __init__(self, tenant: Tenant, case: Case) -> None:
+        self._tenant = tenant
         self._chance = case.chance
         self._ledgers: dict[Family, Ledger] = {family: Ledger() for family in FAMILIES}
         self._names = (f"event-{number}" for number in count())
 
     def use(self, server: Server) -> None:
         """Call this server from now on."""
-        self._caller = Grpc(server.address, self._tenants)
+        self._caller = Grpc(server.address, self._tenant)
 
     def write(self, family: Family) -> bool:
         """Send a batch once; return whether it was acknowledged."""
@@ -140,7 +140,7 @@ def test_a_full_disk(
     disk = tmp_path / "disk"
     with limit_on(disk) as limit, running_valkey() as valkey:
         data = disk / "data"
-        writer = Writer(make_tenants(Settings(data_dir=data).effective_accounts_url), case)
+        writer = Writer(create_tenant(Settings(data_dir=data).effective_accounts_url), case)
         with serving(data, valkey.url) as server:
             writer.use(server)
             assert all(writer.write(family) for family in FAMILIES * 3)

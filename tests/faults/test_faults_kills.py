@@ -30,8 +30,8 @@ from tests.faults.callers import (
     callers,
     until_clear,
 )
-from tests.faults.fault_tenants import Tenants, make_tenants
 from tests.faults.proxy import Proxy, proxy_to
+from tests.faults.tenants import Tenant, create_tenant
 from tests.faults.verdicts import Case
 from tests.supervisor.test_up import children
 
@@ -59,7 +59,7 @@ class Crowd:
     """Callers that write and read until told to stop."""
 
     address: str
-    tenants: Tenants
+    tenant: Tenant
     ledgers: dict[Family, Ledger] = field(
         default_factory=lambda: {family: Ledger() for family in FAMILIES}
     )
@@ -75,7 +75,7 @@ class Crowd:
         threads = []
         for make in (Rest, Grpc):
             for work in (self._write, self._read):
-                caller = make(self.address, self.tenants)
+                caller = make(self.address, self.tenant)
                 made.append(caller)
                 arguments = (work, caller, Random(seeds.random()))
                 threads.append(threading.Thread(target=self._run, args=arguments))
@@ -150,12 +150,6 @@ def act(what: str, service: Service, proxy: Proxy, chance: Random) -> None:
         proxy.delay(0)
 
 
-def one_stands_by(service: Service) -> bool:
-    """Whether a loaded server waits to take the place of the one that serves."""
-    log = (service.data / "logs" / "server.log").read_text(errors="replace")
-    return log.rfind('"standing_by"') > log.rfind('"serving"')
-
-
 def time_until_back(probe: Rest, ledger: Ledger, name: str) -> float:
     """Return how long it takes until a write is acknowledged and reads are answered again."""
     began = time.monotonic()
@@ -173,9 +167,9 @@ def time_until_back(probe: Rest, ledger: Ledger, name: str) -> float:
 class QuietSite:
     """A site whose live state is known to the last visitor, since nobody else writes to it."""
 
-    def __init__(self, probe: Rest, tenants: Tenants, chance: Random) -> None:
-        self._probe = probe
-        self._site = tenants.quiet
+    def __init__(self, address: str, tenant: Tenant, chance: Random) -> None:
+        self._probe = Rest(address, tenant)
+        self._host = tenant.host
         self._chance = chance
         self._pages: dict[str, str] = {}
         self._views: Counter[str] = Counter()
@@ -193,17 +187,17 @@ class QuietSite:
             views.append(
                 {
                     "event_id": f"quiet-{self._round}-{number}",
-                    "url": f"https://{self._site.host}{page}",
+                    "url": f"https://{self._host}{page}",
                     "visitor_id": visitor,
                     "country": "CH" if number % 3 else "DE",
                 }
             )
-        until_clear(lambda: self._probe.collect(self._site, views))
+        until_clear(lambda: self._probe.collect(views))
 
     def is_right(self) -> bool:
         """Whether the live snapshot is what a recount says."""
         try:
-            found = self._probe.snapshot(self._site)
+            found = self._probe.snapshot()
         except UnclearError:
             return False
         active = Counter(self._pages.values())
@@ -234,22 +228,19 @@ def schedule(chance: Random, full: bool) -> tuple[list[str], float]:
 
 
 def test_kills_pauses_resets_and_delays(service: Service, case: Case) -> None:
-    tenants = make_tenants(service.accounts_url)
+    tenant = create_tenant(service.accounts_url)
     order, duration_s = schedule(case.chance, case.full)
     back: dict[str, list[float]] = {"kill server": [], "kill valkey": []}
     realtime_back: list[float] = []
     with proxy_to(service.grpc_target) as proxy:
-        crowd = Crowd(proxy.address, tenants)
-        probe = Rest(service.grpc_target, tenants)
-        quiet = QuietSite(probe, tenants, case.chance)
+        crowd = Crowd(proxy.address, tenant)
+        probe = Rest(service.grpc_target, tenant)
+        quiet = QuietSite(service.grpc_target, create_tenant(service.accounts_url), case.chance)
         end = time.monotonic() + duration_s
         with crowd.at_work(case.chance):
             for number, what in enumerate(order):
                 gap = (end - time.monotonic()) / (len(order) - number)
                 time.sleep(max(0.0, case.chance.uniform(0, gap)))
-                if what == "kill server" and case.full:
-                    # Only then is the promise to be back in time.
-                    wait_until(lambda: one_stands_by(service), timeout=30)
                 quiet.move_visitors()
                 act(what, service, proxy, case.chance)
                 happened = time.monotonic()
@@ -279,7 +270,7 @@ def check_at_rest(service: Service, crowd: Crowd) -> None:
         # Nothing moves any more, so both have to tell the same.
         assert until_clear(caller.live) == until_clear(partial(caller.count, "web"))
 
-    with callers(service.grpc_target, crowd.tenants) as made:
+    with callers(service.grpc_target, crowd.tenant) as made:
         for caller in made:
             check(caller)
 
@@ -300,8 +291,8 @@ def told(
 
 
 def test_what_rest_says_while_redis_hangs(service: Service, case: Case) -> None:
-    tenants = make_tenants(service.accounts_url)
-    rest = Rest(service.grpc_target, tenants)
+    tenant = create_tenant(service.accounts_url)
+    rest = Rest(service.grpc_target, tenant)
     ledger = Ledger()
 
     def write(name: str) -> None:

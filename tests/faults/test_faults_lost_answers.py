@@ -21,8 +21,8 @@ from tests.faults.callers import (
     callers,
     until_clear,
 )
-from tests.faults.fault_tenants import make_tenants
 from tests.faults.proxy import Proxy, proxy_to
+from tests.faults.tenants import create_tenant
 from tests.faults.verdicts import Case
 
 #: How many answers are lost, in the full form as the promise says.
@@ -61,13 +61,13 @@ def lose_answers(
 
 
 def test_an_answer_that_is_lost(service: Service, case: Case) -> None:
-    tenants = make_tenants(service.accounts_url)
+    tenant = create_tenant(service.accounts_url)
     answers = ANSWERS if case.full else ANSWERS_QUICK
 
     def work(make: type[Caller], seed: int) -> Counter[Family]:
         # Each has a proxy of its own, since it says which answers are lost.
         with proxy_to(service.grpc_target) as proxy:
-            caller = make(proxy.address, tenants)
+            caller = make(proxy.address, tenant)
             try:
                 return lose_answers(proxy, caller, random.Random(seed), answers // 2)
             finally:
@@ -77,7 +77,7 @@ def test_an_answer_that_is_lost(service: Service, case: Case) -> None:
         works = [threads.submit(work, make, case.chance.random()) for make in (Rest, Grpc)]
         sent: Counter[Family] = sum((work.result() for work in works), Counter())
     assert sent.keys() == set(FAMILIES)
-    with callers(service.grpc_target, tenants) as made:
+    with callers(service.grpc_target, tenant) as made:
         for caller in made:
             counts = {family: until_clear(partial(caller.count, family)) for family in FAMILIES}
             assert counts == sent, caller.name

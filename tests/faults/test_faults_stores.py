@@ -20,8 +20,8 @@ from tests.accounts import postgresql
 from tests.e2e.service import wait_until
 from tests.faults.callers import FAMILIES, Family, Grpc, Ledger, UnclearError
 from tests.faults.deployment import Server, running_valkey, serving
-from tests.faults.fault_tenants import make_tenants
 from tests.faults.proxy import Proxy, proxy_to
+from tests.faults.tenants import create_tenant
 from tests.faults.verdicts import Case
 from tests.live.conftest import Valkey
 
@@ -130,7 +130,7 @@ class Asker:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._tenants = make_tenants(world.accounts_url)
+        self._tenant = create_tenant(world.accounts_url)
         self._names = (f"event-{number}" for number in count())
         self.ledgers: dict[Family, Ledger] = {family: Ledger() for family in FAMILIES}
 
@@ -142,7 +142,7 @@ class Asker:
             return list(threads.map(partial(self._end, deadline_s), calls, names))
 
     def _end(self, deadline_s: float, call: str, name: str) -> Ending:
-        caller = Grpc(self._world.server.address, self._tenants, deadline_s)
+        caller = Grpc(self._world.server.address, self._tenant, deadline_s)
         began = time.monotonic()
         try:
             self._make(caller, call, name)

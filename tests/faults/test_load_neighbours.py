@@ -68,7 +68,10 @@ def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
     case.only_in_full("what it says of a few seconds depends on what else the machine does")
     seconds = 15
     with running(tmp_path / "data") as service:
-        quiet, noisy = create_tenant(service.data), create_tenant(service.data, **LIMITS)
+        quiet, noisy = (
+            create_tenant(service.accounts_url),
+            create_tenant(service.accounts_url, **LIMITS),
+        )
 
         def at_rest(seconds: float) -> Load:
             seed = case.chance.randrange(2**16)

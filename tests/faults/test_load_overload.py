@@ -124,7 +124,7 @@ def test_three_times_what_it_can_take(tmp_path: Path, case: Case) -> None:
     case.only_in_full("what it says of a few seconds depends on what else the machine does")
     seconds = 60
     with running(tmp_path / "data") as service:
-        tenant = create_tenant(service.data)
+        tenant = create_tenant(service.accounts_url)
         for part in range(EVENTS_READ // 10_000):
             sent = service.post_json(
                 "/1/event/", api_requests(10_000, f"read-{part}"), tenant.writes

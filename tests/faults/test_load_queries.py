@@ -62,7 +62,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest, service: Service) -> World:
     parts = 30 if request.config.getoption("faults") == "full" else 1
-    tenant = create_tenant(service.data)
+    tenant = create_tenant(service.accounts_url)
     for part in range(parts):
         events = api_requests(BATCH, f"r{part}", at=time.time() - part * 3_000)
         assert service.post_json("/1/event/", events, tenant.writes).status == 200

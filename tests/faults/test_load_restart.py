@@ -166,7 +166,7 @@ def calling(service: Service, tenant: Tenant) -> Iterator[Callers]:
 
 
 def test_a_server_that_ends_under_load_is_noticed_by_nobody(service: Service, case: Case) -> None:
-    tenant = create_tenant(service.data)
+    tenant = create_tenant(service.accounts_url)
     took: list[float] = []
     with calling(service, tenant) as callers:
         for _ in range(20 if case.full else 1):

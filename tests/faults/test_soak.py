@@ -69,7 +69,7 @@ def test_a_soak(tmp_path: Path, case: Case) -> None:
     seconds = 900.0
     environ = {"FOOTFALL_DUCKDB_MEMORY_MB": str(DUCKDB_MIB)}
     with running(tmp_path / "data", environ=environ) as service:
-        tenant = create_tenant(service.data)
+        tenant = create_tenant(service.accounts_url)
         wanted = kinds(tenant)
 
         def load(seconds: float, rate: float | None) -> Load:
