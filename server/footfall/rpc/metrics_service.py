@@ -134,24 +134,28 @@ def _series(series: answers.Series) -> pb.MetricSeries:
 
 
 def _add_rows(rows: Any, cells: Iterable[tuple[answers.Cell, ...]]) -> None:
-    """Add rows to a repeated field, in place: a table has thousands of cells."""
+    """Add rows to a repeated field, in place: a table has thousands of cells. Setting a field takes
+    half as long as `add(field=value)`, and `match` half as long again as `if`.
+    """
     for row in cells:
         add = rows.add().cells.add
-        for cell in row:
-            match cell:
-                case str():
-                    add(text=cell)
-                case int():
-                    add(integer=cell)
-                case float():
-                    add(real=cell)
-                case None:
-                    add()
-                case answers.Instant(us):
-                    add(time=_timestamp(us))
-                case answers.Elapsed(us):
-                    seconds, rest = divmod(us, 1_000_000)
-                    add(duration=Duration(seconds=seconds, nanos=rest * 1000))
+        for value in row:
+            cell = add()
+            if isinstance(value, str):
+                cell.text = value
+            elif isinstance(value, int):
+                cell.integer = value
+            elif isinstance(value, float):
+                cell.real = value
+            elif isinstance(value, answers.Instant):
+                _set(cell.time, value.us)
+            elif isinstance(value, answers.Elapsed):
+                _set(cell.duration, value.us)
+
+
+def _set(time: Timestamp | Duration, us: int) -> None:
+    time.seconds, rest = divmod(us, 1_000_000)
+    time.nanos = rest * 1000
 
 
 def _us(timestamp: Timestamp) -> int:
