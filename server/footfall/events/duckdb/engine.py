@@ -77,6 +77,8 @@ class DuckDBEngine:
             "checkpoint_threshold": f"{_WAL_BYTES_MAX}B",
             # Insertion order is given by `seq`; not having to keep it saves memory in scans.
             "preserve_insertion_order": False,
+            # Would read the table twice for a page of it, which pays for far wider rows than ours.
+            "late_materialization_max_rows": 0,
         }
         self._pool = ReadPool(_READERS)
         #: For reads that tell whether the store answers, which it does while others wait.
