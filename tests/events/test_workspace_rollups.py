@@ -19,8 +19,9 @@ from footfall.analytics.metrics.questions import (
     UsageQuery,
 )
 from footfall.durations import DAY_US, HOUR_US
+from footfall.events.duckdb.sql import snapshot
 from footfall.events.duckdb.store import DuckDBStore
-from footfall.events.duckdb.workspace import _api_calls, _usage
+from footfall.events.migrations import known_migrations
 from footfall.events.tables import TABLES, batch_columns
 from footfall.events.verify import StateDifference
 from footfall.events.workspace_rollups import ROLLUPS, for_tallies, values
@@ -140,9 +141,9 @@ def check_usage(
     naming = pick.choice((None, Field.RUN_ID, Field.CONVERSATION_ID))
     query = UsageQuery("mine", ends, group, naming, caches=True, unpriced="models")
     with store._engine.cursor() as connection:
-        found = _usage(connection, query)
+        found = store._usage(connection, query)
     sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    models: Counter[tuple[str, str, str]] = Counter()
+    models: Counter[tuple[str, str]] = Counter()
     for row in operations:
         if naming is not None and not row[naming.value]:
             continue
@@ -153,13 +154,12 @@ def check_usage(
         of["cost_pd"] += row["cost_pd"] or 0
         of["cache_cost_pd"] += row["cache_cost_pd"]
         if row["cost_pd"] is None:
-            models[key, row["provider"], row["model"]] += 1
-    told: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for usage in found:
-        for name in ("tokens", "priced", "cost_pd", "cache_cost_pd"):
-            told[usage.key][name] += getattr(usage, name)
-    assert {key: +of for key, of in told.items()} == {key: +of for key, of in sums.items()}
-    assert {(u.key, u.provider, u.model): u.unpriced for u in found if u.unpriced} == models
+            of["unpriced"] += 1
+            models[row["provider"], row["model"]] += 1
+    names = ("tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced")
+    told = {u.key: {name: getattr(u, name) for name in names} for u in found if u.key is not None}
+    assert told == {key: {name: of[name] for name in names} for key, of in sums.items()}
+    assert {(u.provider, u.model): u.unpriced for u in found if u.key is None} == models
 
 
 def check_tallies(
@@ -215,7 +215,7 @@ def check_pages(store: DuckDBStore, calls: list[Row], ends: tuple[int, int]) -> 
     newest = sorted(enumerate(within(calls, ends)), key=lambda at: (-at[1]["ts_us"], -at[0]))
     for offset in (0, 1, 5, 40, 10_000):
         with store._engine.cursor() as connection:
-            page = _api_calls(connection, CallsQuery("mine", ends, offset, 3))
+            page = store._api_calls(connection, CallsQuery("mine", ends, offset, 3))
         assert page.total == len(newest)
         expected = [row["endpoint"] for _, row in newest[offset : offset + 3]]
         assert [call.endpoint for call in page.rows] == expected
@@ -278,3 +278,68 @@ def test_a_file_of_a_version_without_sums_gets_them(tmp_path: Path) -> None:
             check_usage(store, within(stored[EventTable.AI_OPERATIONS], ends), ends, pick)
             check_tallies(store, stored, ends, pick)
         store.close()
+
+
+#: The sums as they were before version 5 of the schema: operations without a cost were told apart
+#: by provider and model in all of them.
+OLD_SUMS = """
+    INSERT INTO operation_days_by_{by}
+    SELECT workspace_id, ts_us // {day} * {day}, {column}, (run_id != '')::TINYINT,
+        (conversation_id != '')::TINYINT, if(cost_pd IS NULL, provider, ''),
+        if(cost_pd IS NULL, model, ''), count(*), sum((input_tokens + output_tokens) >> 30),
+        sum((input_tokens + output_tokens) & {low}), count(cost_pd) - sum(cached),
+        sum(ifnull(cost_pd, 0) >> 30), sum(ifnull(cost_pd, 0) & {low}), sum(cache_cost_pd >> 30),
+        sum(cache_cost_pd & {low}), count(*) - count(cost_pd)
+    FROM ai_operations GROUP BY ALL
+"""
+OLD_COLUMNS = {"workflow": "workflow_name", "user": "user_id"}
+
+
+async def test_a_file_with_sums_by_model_everywhere_keeps_them(tmp_path: Path) -> None:
+    store = DuckDBStore(str(tmp_path / "events.duckdb"))
+    fill(store, random.Random(2))
+    store.rest()
+    (third,) = (known for known in known_migrations("duckdb") if known.version == 3)
+    with store._engine.cursor() as connection:
+        for by in ("tool", "model", "workflow", "node", "user"):
+            connection.execute(f"DROP TABLE operation_days_by_{by}")
+            (create,) = (sql for sql in third.statements if f"operation_days_by_{by} " in sql)
+            connection.execute(create)
+            column = OLD_COLUMNS.get(by, by)
+            connection.execute(OLD_SUMS.format(by=by, column=column, day=DAY_US, low=2**30 - 1))
+        rows = "SELECT sum(events) FROM operation_days_by_user"
+        before = connection.execute(rows).fetchall()
+        connection.execute("DELETE FROM schema_migrations WHERE version >= 5")
+    store.close()
+    store = DuckDBStore(str(tmp_path / "events.duckdb"))
+    with store._engine.cursor() as connection:
+        assert connection.execute(rows).fetchall() == before != [(None,)]
+    assert await store.differences(10, 60) == []
+    store.close()
+
+
+def test_a_fold_during_a_read_takes_nothing_from_it(tmp_path: Path) -> None:
+    """Its snapshot has the events where they were, although the writer forgets them."""
+    store = DuckDBStore(str(tmp_path / "events.duckdb"))
+    hours = TallyQuery(
+        "w", Source.MESSAGES, (Measure(),), range_us=(FIRST, FIRST + DAY_US - 1), bucket_us=HOUR_US
+    )
+    rows = [{"ts_us": FIRST + hour * HOUR_US, "role": "user"} for hour in range(3)]
+    store.commit([batch(EventTable.MESSAGES, rows[:1], "w")])
+    store.fold_states()
+    store.commit([batch(EventTable.MESSAGES, rows[1:2], "w")])
+    rollup = for_tallies(hours)
+    assert rollup is not None
+
+    def counted(connection: Any) -> list[int]:
+        found = store._rolled_up_tallies(connection, hours, rollup)
+        return sorted(bucket for _, bucket, *values in found if values == [1])
+
+    with store._engine.cursor() as early, store._engine.cursor() as late, snapshot(early):
+        assert counted(early) == [0, 1]
+        store.commit([batch(EventTable.MESSAGES, rows[2:], "w")])
+        assert counted(late) == [0, 1, 2]
+        store.fold_states()
+        assert counted(early) == [0, 1]
+        assert counted(late) == [0, 1, 2]
+    store.close()

@@ -25,6 +25,7 @@ from sqlalchemy import (
     distinct,
     func,
     literal_column,
+    null,
     select,
     union_all,
 )
@@ -51,7 +52,7 @@ from footfall.events.dialect import (
     int_divide,
     shift_right,
 )
-from footfall.events.workspace_rollups import WorkspaceRollup
+from footfall.events.workspace_rollups import EVENTS, MODELS, Part, WorkspaceRollup
 from footfall.events.workspace_state import Entity, Standing
 
 Row = Sequence[Any]
@@ -126,9 +127,15 @@ def tallies(query: TallyQuery, standing: Standing) -> Select[Any]:
     return _tallies(_form(query), _rows(query.source, standing))
 
 
-def rolled_up_tallies(query: TallyQuery, rollup: WorkspaceRollup) -> Select[Any]:
-    """Return the same from a rollup that answers the query; takes its `values`, too."""
-    return _tallies(_form(query), workspace_rollups.rows(rollup))
+def rolled_up_tallies(
+    query: TallyQuery, rollup: WorkspaceRollup, parts: frozenset[Part]
+) -> Select[Any]:
+    """Return the same from parts of the range that a rollup answers; takes its `values`, too."""
+    names = {field.value for field in workspace_rollups.fields_of(query)}
+    names |= {name for name in map(workspace_rollups.sum_of, query.measures) if name is not None}
+    rows = workspace_rollups.rows(rollup, parts, frozenset(names))
+    # The parts are of the range.
+    return _tallies(_form(replace(query, range_us=None)), rows)
 
 
 def _form(query: TallyQuery) -> TallyQuery:
@@ -187,10 +194,10 @@ def _measured(measures: Iterable[Measure]) -> set[Field]:
 def _measure(rows: FromClause, measure: Measure) -> ColumnElement[Any]:
     if measure.field is None:
         # A row of a rollup stands for several events.
-        events: ColumnElement[Any] = rows.c.get("events", _ONE)
+        events: ColumnElement[Any] = rows.c.get(EVENTS, _ONE)
         if measure.only is not None:
             events = case((_equals(rows, *measure.only), events))
-        if "events" in rows.c:
+        if EVENTS in rows.c:
             return func.coalesce(exact_sum(events), _ZERO)
         return func.count() if measure.only is None else func.count(events)
     if measure.function == "sum":
@@ -213,6 +220,9 @@ def _equals(rows: FromClause, field: Field, value: str) -> ColumnElement[bool]:
 
 # What operations used and cost.
 
+#: What there is of all operations of a key, whatever their model.
+_TOTALS: Final = ("tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced")
+
 
 def usage_values(query: UsageQuery) -> dict[str, Any]:
     """Return what the statement of a query takes."""
@@ -232,7 +242,7 @@ def _splits(query: UsageQuery) -> tuple[tuple[int, ...], ...]:
 
 
 def usage(query: UsageQuery) -> Select[Any]:
-    """Return the statement of a query: what a Usage is made of."""
+    """Return the statement of a query, of which `usages_of` takes the rows."""
     if query.unpriced == "no":
         return _costs(query.group, query.naming, caches=query.caches)
     splits = tuple(map(len, _splits(query))) if query.unpriced == "tokens" else None
@@ -241,12 +251,11 @@ def usage(query: UsageQuery) -> Select[Any]:
 
 @cache
 def _costs(group: Field | None, naming: Field | None, *, caches: bool) -> Select[Any]:
-    """Return (key, tokens, cost, cost for caches, operations without a cost)."""
+    """Return what `totals_of` takes; how many operations are priced is left open."""
     rows = state.operations()
-    columns = _sums(rows, group, caches=caches)
+    columns = {"priced": _ZERO, **_sums(rows, group, caches=caches)}
     statement = select(
-        *(value.label(name) for name, value in columns.items()),
-        func.count() - func.count(rows.c.cost_pd),
+        *(columns[name].label(name) for name in (_KEY, *_TOTALS[:-1])), _unpriced(rows)
     ).where(*_in_range(rows, naming))
     return _grouped(statement, group)
 
@@ -255,8 +264,8 @@ def _costs(group: Field | None, naming: Field | None, *, caches: bool) -> Select
 def _usage(
     group: Field | None, naming: Field | None, splits: tuple[int, ...] | None, *, caches: bool
 ) -> Select[Any]:
-    """Return what a Usage is made of: of all operations, and once more of those without a cost, by
-    model, with splits by section and with what they used.
+    """Return what a Usage is made of: of all operations by key, and of those without a cost by
+    model; with splits by key and section, too, and with what they used.
 
     Apart, because these are few: grouping all operations as finely takes up to ten times as long.
     One statement, so that both are of one moment.
@@ -268,15 +277,18 @@ def _usage(
     # The cost of a cached response is stored, as 0.
     everything["priced"] = func.count(column.cost_pd) - exact_sum(column.cached)
     parts: dict[str, ColumnElement[Any]] = {
-        _KEY: _key(rows, group),
         "of_provider": column.provider,
         "of_model": column.model,
     }
     used: dict[str, ColumnElement[Any]] = {"unpriced": func.count()}
-    if splits is not None:
+    if splits is None:
+        everything["unpriced"] = _unpriced(rows)
+        used[_KEY] = null()
+    else:
         sizes, days, times = splits
         day = int_divide(column.ts_us, DAY_US)
         parts |= {
+            _KEY: _key(rows, group),
             "size": _section("size", sizes, column.input_tokens, above=True),
             "day": _section("day", days, day),
             "time": _section("time", times, column.ts_us - day * DAY_US),
@@ -300,26 +312,55 @@ def _usage(
 
 @cache
 def rolled_up_usage(
-    group: Field | None, naming: Field | None, rollup: WorkspaceRollup
+    group: Field | None,
+    naming: Field | None,
+    rollup: WorkspaceRollup,
+    parts: frozenset[Part],
+    *,
+    caches: bool,
 ) -> Select[Any]:
-    """Return what a Usage is made of, from a rollup that answers the query: a row more for each
-    model of which operations have no cost; takes the rollup's `values`.
+    """Return what `totals_of` takes, from parts of a range that a rollup answers; takes its
+    `values`.
     """
-    rows = workspace_rollups.rows(rollup)
-    columns: dict[str, ColumnElement[Any]] = {
-        _KEY: _key(rows, group),
-        "of_provider": rows.c.unpriced_provider,
-        "of_model": rows.c.unpriced_model,
-        **{
-            name: workspace_rollups.total(rows, name)
-            for name in ("tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced")
-        },
-    }
-    statement = _usages(columns).group_by(
-        *(literal_column(name) for name in (_KEY, "of_provider", "of_model"))
+    names = {"tokens", "priced", "cost_pd", "unpriced"} | ({"cache_cost_pd"} if caches else set())
+    rows, conditions = _rolled_up(
+        rollup, parts, naming, names | ({group.value} if group is not None else set())
     )
-    flags = {Field.RUN_ID: rows.c.in_run, Field.CONVERSATION_ID: rows.c.in_conversation}
-    return statement if naming is None else statement.where(flags[naming] == _ONE)
+    statement = select(
+        _key(rows, group).label(_KEY),
+        *(
+            (workspace_rollups.total(rows, name) if name in names else _ZERO).label(name)
+            for name in _TOTALS
+        ),
+    ).where(*conditions)
+    return _grouped(statement, group)
+
+
+@cache
+def rolled_up_models(naming: Field | None, parts: frozenset[Part]) -> Select[Any]:
+    """Return (provider, model, number) of the operations without a cost, from parts of a range;
+    takes the `values` of MODELS.
+    """
+    names = {"unpriced_provider", Field.MODEL.value, "unpriced"}
+    rows, conditions = _rolled_up(MODELS, parts, naming, names)
+    keys = rows.c.unpriced_provider, rows.c[Field.MODEL.value]
+    unpriced = workspace_rollups.total(rows, "unpriced")
+    return select(*keys, unpriced).where(rows.c.unpriced > _ZERO, *conditions).group_by(*keys)
+
+
+#: The key of a rollup that tells whether operations name a run, or a conversation.
+_NAMING: Final = {Field.RUN_ID: "in_run", Field.CONVERSATION_ID: "in_conversation"}
+
+
+def _rolled_up(
+    rollup: WorkspaceRollup, parts: frozenset[Part], naming: Field | None, names: set[str]
+) -> tuple[FromClause, list[ColumnElement[bool]]]:
+    """Return a rollup's rows of operations, with some columns, and the conditions on them."""
+    if naming is None:
+        return workspace_rollups.rows(rollup, parts, frozenset(names)), []
+    flag = _NAMING[naming]
+    rows = workspace_rollups.rows(rollup, parts, frozenset({*names, flag}))
+    return rows, [rows.c[flag] == _ONE]
 
 
 def _grouped(statement: Select[Any], group: Field | None) -> Select[Any]:
@@ -339,12 +380,16 @@ def _sums(rows: FromClause, group: Field | None, *, caches: bool) -> dict[str, C
     }
 
 
+def _unpriced(rows: FromClause) -> ColumnElement[int]:
+    return func.count() - func.count(rows.c.cost_pd)
+
+
 #: The columns of a Usage, in its order, with what stands where a select has no such column.
 _USAGE: Final[Mapping[str, ColumnElement[Any]]] = {
     **dict.fromkeys((_KEY, "of_provider", "of_model"), _NOTHING),
     **dict.fromkeys(
         (
-            *(*_SECTIONS, "tokens", "priced", "cost_pd", "cache_cost_pd", "unpriced"),
+            *(*_SECTIONS, *_TOTALS),
             *("fresh", "cache_read", "cache_write", "output", "reasoning"),
         ),
         _ZERO,
@@ -362,12 +407,22 @@ def _key(rows: FromClause, group: Field | None) -> ColumnElement[Any]:
 
 def usages_of(query: UsageQuery, rows: Iterable[Row]) -> list[Usage]:
     """Return the rows of a query's statement as values."""
-    if query.unpriced != "no":
-        return list(map(Usage._make, rows))
+    return totals_of(rows) if query.unpriced == "no" else list(map(Usage._make, rows))
+
+
+def totals_of(rows: Iterable[Row]) -> list[Usage]:
+    """Return rows of (key, tokens, priced operations, cost, cost for caches, operations without a
+    cost) as values.
+    """
     return [
-        Usage(key, "", "", 0, 0, 0, tokens, 0, cost, cache_cost, unpriced, 0, 0, 0, 0, 0)
-        for key, tokens, cost, cache_cost, unpriced in rows
+        Usage(key, "", "", 0, 0, 0, tokens, priced, cost_pd, cache_cost_pd, unpriced)
+        for key, tokens, priced, cost_pd, cache_cost_pd, unpriced in rows
     ]
+
+
+def models_of(rows: Iterable[Row]) -> list[Usage]:
+    """Return the rows of `rolled_up_models` as values."""
+    return [Usage(None, provider, model, unpriced=number) for provider, model, number in rows]
 
 
 def _in_range(rows: FromClause, naming: Field | None) -> list[ColumnElement[bool]]:

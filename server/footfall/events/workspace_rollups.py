@@ -8,9 +8,10 @@ the answer is what the events alone would give.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from enum import Enum, auto
+from functools import cache, cached_property
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -27,7 +28,13 @@ from sqlalchemy import (
     union_all,
 )
 
-from footfall.analytics.metrics.questions import Field, Source, TallyQuery, UsageQuery
+from footfall.analytics.metrics.questions import (
+    Field,
+    Measure,
+    Source,
+    TallyQuery,
+    UsageQuery,
+)
 from footfall.durations import DAY_US, HOUR_US
 from footfall.events import workspace_tables as tables
 from footfall.events.dialect import exact_sum, int_divide, shift_right
@@ -35,20 +42,39 @@ from footfall.events.workspace_state import WORKSPACE
 
 #: Events up to this sequence number are in the rollups.
 ROLLED_UP: Final = bindparam("rolled_up_seq", None, BigInteger)
+#: The name of the sum that tells how many events there are.
+EVENTS: Final = "events"
 
-
-def _ends(first: str, last: str) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    return bindparam(first, None, BigInteger), bindparam(last, None, BigInteger)
-
-
-_BEFORE: Final = _ends("start_us", "before_us")
-_WHOLE: Final = _ends("whole_us", "whole_end_us")
-_AFTER: Final = _ends("after_us", "end_us")
 #: How many bits of a value go into the lower of the two columns of a wide sum: neither overflows
 #: before 2^33 values of 60 bits.
 _LOW_BITS: Final = 30
 #: A range that holds nothing.
 _EMPTY: Final = (1, 0)
+
+
+class Part(Enum):
+    """What a range of a workspace is made of."""
+
+    #: The rollup's rows of the hours or days that lie in it whole.
+    WHOLE = auto()
+    #: The events at its two ends.
+    BEFORE = auto()
+    AFTER = auto()
+    #: Events in the whole hours or days that are not folded.
+    LATE = auto()
+
+
+#: The first and the last time of the parts that `values` gives.
+_ENDS: Final = {
+    Part.BEFORE: ("start_us", "before_us"),
+    Part.WHOLE: ("whole_us", "whole_end_us"),
+    Part.AFTER: ("after_us", "end_us"),
+}
+
+
+def _between(at: ColumnElement[int], part: Part) -> ColumnElement[bool]:
+    first, last = (bindparam(name, None, BigInteger) for name in _ENDS[part])
+    return at.between(first, last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +91,23 @@ class WorkspaceRollup:
     step_us: int
     #: What an event's keys are, by the table's column.
     keys: Mapping[str, ColumnElement[Any]]
-    #: What an event adds, by the table's column.
-    sums: Mapping[str, ColumnElement[Any]]
+    #: What an event adds, by the name of the sum and by the table's columns that hold it.
+    summed: Mapping[str, Mapping[str, ColumnElement[Any]]]
     #: The columns that hold fields.
     fields: Mapping[Field, str]
+
+    @cached_property
+    def sums(self) -> Mapping[str, ColumnElement[Any]]:
+        """What an event adds, by the table's column."""
+        return {name: value for held in self.summed.values() for name, value in held.items()}
 
     def answers(self, query: TallyQuery) -> bool:
         """Whether the query can be answered from its rows."""
         if query.range_us is None or (query.bucket_us or 0) % self.step_us:
             return False
-        asked = {query.group, *(field for field, _ in query.where)} - {None}
-        for measure in query.measures:
-            asked |= {measure.only[0]} if measure.only is not None else set()
-            counts = measure.function == "count" and measure.field is None
-            if not counts and (measure.function, measure.field) != ("sum", Field.TOKENS):
-                return False
-        return asked <= self.fields.keys()
+        if not all(sum_of(measure) in self.summed for measure in query.measures):
+            return False
+        return fields_of(query) <= self.fields.keys()
 
     def folded(self, *conditions: ColumnElement[bool]) -> Select[Any]:
         """Return the rows that the events under the conditions make, of all workspaces."""
@@ -95,10 +122,38 @@ class WorkspaceRollup:
             .group_by(*keys.values())
         )
 
+    def columns(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the table's columns for fields, other keys and sums, by their names in `rows`."""
+        fields = {field.value: column for field, column in self.fields.items()}
+        found: dict[str, str] = {}
+        for name in sorted(names):
+            if name in self.summed:
+                found |= {column: column for column in self.summed[name]}
+            else:
+                found[name] = fields.get(name, name)
+        return found
+
     @property
     def key_names(self) -> tuple[str, ...]:
         """The columns that tell its table's rows apart."""
         return ("workspace_id", "start_us", *self.keys)
+
+
+def fields_of(query: TallyQuery) -> set[Field]:
+    """Return the fields that a query groups and filters by."""
+    only = (measure.only for measure in query.measures)
+    filters = (*query.where, *(condition for condition in only if condition is not None))
+    group = {query.group} if query.group is not None else set()
+    return group | {field for field, _ in filters}
+
+
+def sum_of(measure: Measure) -> str | None:
+    """Return the name of the sum that a measure asks for; None if it is not of that kind."""
+    if measure.function == "count" and measure.field is None:
+        return EVENTS
+    if measure.function == "sum" and measure.field is not None:
+        return measure.field.value
+    return None
 
 
 _one: Final[ColumnElement[Any]] = literal_column("1")
@@ -111,10 +166,14 @@ def _flag(condition: ColumnElement[bool]) -> ColumnElement[Any]:
     return case((condition, _one), else_=_zero)
 
 
-def _wide(name: str, value: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
-    """Return the two columns in which a sum is kept that 64 bits may not hold."""
+def _sum(name: str, value: ColumnElement[Any]) -> dict[str, dict[str, ColumnElement[Any]]]:
+    return {name: {name: value}}
+
+
+def _wide_sum(name: str, value: ColumnElement[Any]) -> dict[str, dict[str, ColumnElement[Any]]]:
+    """Return a sum in two columns, since 64 bits may not hold it."""
     high = shift_right(value, _LOW_BITS)
-    return {f"{name}_high": high, f"{name}_low": value - high * (1 << _LOW_BITS)}
+    return {name: {f"{name}_high": high, f"{name}_low": value - high * (1 << _LOW_BITS)}}
 
 
 def total(rows: FromClause, name: str) -> ColumnElement[Any]:
@@ -127,8 +186,11 @@ def total(rows: FromClause, name: str) -> ColumnElement[Any]:
     return high * literal_column(str(1 << _LOW_BITS)) + low
 
 
-def _operations_by(field: Field, table: Table) -> WorkspaceRollup:
-    nothing: ColumnElement[Any] = literal_column("''")
+_COUNTED: Final = _sum(EVENTS, _one)
+_NOTHING: Final[ColumnElement[Any]] = literal_column("''")
+
+
+def _operations_by(field: Field, table: Table, **more_keys: ColumnElement[Any]) -> WorkspaceRollup:
     return WorkspaceRollup(
         Source.OPERATIONS,
         tables.ai_operations,
@@ -136,38 +198,42 @@ def _operations_by(field: Field, table: Table) -> WorkspaceRollup:
         DAY_US,
         keys={
             "value": _operation[field.value],
-            "in_run": _flag(_operation.run_id != nothing),
-            "in_conversation": _flag(_operation.conversation_id != nothing),
-            "unpriced_provider": case((_unpriced, _operation.provider), else_=nothing),
-            "unpriced_model": case((_unpriced, _operation.model), else_=nothing),
+            "in_run": _flag(_operation.run_id != _NOTHING),
+            "in_conversation": _flag(_operation.conversation_id != _NOTHING),
+            **more_keys,
         },
-        sums={
-            "events": _one,
-            **_wide("tokens", _operation.input_tokens + _operation.output_tokens),
+        summed={
+            **_COUNTED,
+            **_wide_sum("tokens", _operation.input_tokens + _operation.output_tokens),
             # The cost of a cached response is stored, as 0.
-            "priced": _flag(_operation.cost_pd.is_not(None)) - _operation.cached,
-            **_wide("cost_pd", func.coalesce(_operation.cost_pd, _zero)),
-            **_wide("cache_cost_pd", _operation.cache_cost_pd),
-            "unpriced": _flag(_unpriced),
+            **_sum("priced", _flag(_operation.cost_pd.is_not(None)) - _operation.cached),
+            **_wide_sum("cost_pd", func.coalesce(_operation.cost_pd, _zero)),
+            **_wide_sum("cache_cost_pd", _operation.cache_cost_pd),
+            **_sum("unpriced", _flag(_unpriced)),
         },
         fields={field: "value"},
     )
 
 
+MODELS: Final = _operations_by(
+    Field.MODEL,
+    tables.operation_days_by_model,
+    unpriced_provider=case((_unpriced, _operation.provider), else_=_NOTHING),
+)
 API_CALLS: Final = WorkspaceRollup(
     Source.API_CALLS,
     tables.api_calls,
     tables.api_call_hours,
     HOUR_US,
     keys={"endpoint": tables.api_calls.c.endpoint},
-    sums={"events": _one},
+    summed=_COUNTED,
     fields={Field.ENDPOINT: "endpoint"},
 )
 
 #: By source; what groups by nothing asks the first, which has the fewest rows.
 ROLLUPS: Final[Sequence[WorkspaceRollup]] = (
     _operations_by(Field.TOOL, tables.operation_days_by_tool),
-    _operations_by(Field.MODEL, tables.operation_days_by_model),
+    MODELS,
     _operations_by(Field.WORKFLOW, tables.operation_days_by_workflow),
     _operations_by(Field.NODE, tables.operation_days_by_node),
     _operations_by(Field.USER_ID, tables.operation_days_by_user),
@@ -177,7 +243,7 @@ ROLLUPS: Final[Sequence[WorkspaceRollup]] = (
         tables.message_hours,
         HOUR_US,
         keys={"role": tables.messages.c.role},
-        sums={"events": _one},
+        summed=_COUNTED,
         fields={Field.ROLE: "role"},
     ),
     API_CALLS,
@@ -191,8 +257,8 @@ def for_tallies(query: TallyQuery) -> WorkspaceRollup | None:
 
 
 def for_usage(query: UsageQuery) -> WorkspaceRollup | None:
-    """Return the rollup that answers a query; None if the tokens of operations without a cost are
-    asked for, which are in none.
+    """Return the rollup that answers a query, but for the models of operations without a cost,
+    which MODELS tells; None if the tokens of those are asked for, which are in none.
     """
     if query.unpriced == "tokens":
         return None
@@ -201,30 +267,31 @@ def for_usage(query: UsageQuery) -> WorkspaceRollup | None:
 
 
 @cache
-def rows(rollup: WorkspaceRollup) -> FromClause:
-    """Return what a range of a workspace adds up to, as rows of `ts_us`, the rollup's keys under
-    the names of their fields, and its sums; takes what `values` returns.
+def rows(rollup: WorkspaceRollup, parts: frozenset[Part], names: frozenset[str]) -> FromClause:
+    """Return what parts of a workspace's range add up to, as rows of `ts_us`, keys, which have the
+    names of their fields, and sums. Takes what `values` returns.
+
+    Planning takes longer than running for so few rows, so there is nothing in it but what is
+    asked for.
     """
+    columns = rollup.columns(names)
     stored, event = rollup.table.c, rollup.events.c
-    names = {column: field.value for field, column in rollup.fields.items()}
-    columns = (*rollup.keys, *rollup.sums)
+    made = {**rollup.keys, **rollup.sums}
     folded = select(
-        stored.start_us.label("ts_us"),
-        *(stored[name].label(names.get(name, name)) for name in columns),
-    ).where(stored.workspace_id == WORKSPACE, stored.start_us.between(*_WHOLE))
-    of_events = select(
-        event.ts_us,
-        *(
-            value.label(names.get(name, name))
-            for name, value in (*rollup.keys.items(), *rollup.sums.items())
-        ),
-    ).where(event.workspace_id == WORKSPACE)
-    return union_all(
-        folded,
-        of_events.where(event.ts_us.between(*_BEFORE)),
-        of_events.where(event.ts_us.between(*_AFTER)),
-        of_events.where(event.ts_us.between(*_WHOLE), event.seq > ROLLED_UP),
-    ).subquery("rolled_up")
+        stored.start_us.label("ts_us"), *(stored[of].label(name) for name, of in columns.items())
+    ).where(stored.workspace_id == WORKSPACE, _between(stored.start_us, Part.WHOLE))
+    of_events = select(event.ts_us, *(made[of].label(name) for name, of in columns.items())).where(
+        event.workspace_id == WORKSPACE
+    )
+    late = _between(event.ts_us, Part.WHOLE), event.seq > ROLLED_UP
+    statements = {
+        Part.WHOLE: folded,
+        Part.BEFORE: of_events.where(_between(event.ts_us, Part.BEFORE)),
+        Part.AFTER: of_events.where(_between(event.ts_us, Part.AFTER)),
+        Part.LATE: of_events.where(*late),
+    }
+    first, *others = (statements[part] for part in Part if part in parts)
+    return (union_all(first, *others) if others else first).subquery("rolled_up")
 
 
 def values(rollup: WorkspaceRollup, range_us: tuple[int, int]) -> dict[str, int]:
@@ -246,3 +313,11 @@ def values(rollup: WorkspaceRollup, range_us: tuple[int, int]) -> dict[str, int]
         "after_us": after_us,
         "end_us": end_us,
     }
+
+
+def parts_of(ends: Mapping[str, int], *, all_folded: bool) -> frozenset[Part]:
+    """Return the parts of a range, of which `values` gave the ends, that may hold something."""
+    found = {part for part, (first, last) in _ENDS.items() if ends[first] <= ends[last]}
+    if Part.WHOLE in found and not all_folded:
+        found.add(Part.LATE)
+    return frozenset(found)

@@ -9,7 +9,7 @@ Texts are "" where nothing is known, times are microseconds since the epoch, UTC
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, SmallInteger, String, Table
 
@@ -186,7 +186,7 @@ triggers = Table(
 )
 
 
-def _operation_days(by: str) -> Table:
+def _operation_days(by: str, *keys: Column[Any]) -> Table:
     """Return the table of what operations add up to by UTC day and the values of one field."""
     return Table(
         f"operation_days_by_{by}",
@@ -197,9 +197,7 @@ def _operation_days(by: str) -> Table:
         # Whether the operations name a run, and a conversation: 0 or 1.
         Column("in_run", SmallInteger),
         Column("in_conversation", SmallInteger),
-        # Of operations without a cost, "" for all others.
-        Column("unpriced_provider", String),
-        Column("unpriced_model", String),
+        *keys,
         Column("events", BigInteger),
         # Input and output. Two columns a sum that may be too wide for one: those of the values'
         # high bits and of their low ones. DuckDB reads 128 bits wide columns ten times as slowly.
@@ -218,7 +216,11 @@ def _operation_days(by: str) -> Table:
 
 
 operation_days_by_tool = _operation_days("tool")
-operation_days_by_model = _operation_days("model")
+operation_days_by_model = _operation_days(
+    "model",
+    # Of operations without a cost, "" for all others.
+    Column("unpriced_provider", String),
+)
 operation_days_by_workflow = _operation_days("workflow")
 operation_days_by_node = _operation_days("node")
 operation_days_by_user = _operation_days("user")

@@ -110,7 +110,12 @@ class CostReader:
                 await self.load()
                 query = _with(query, None)
                 continue
-            models = {(usage.provider, usage.model) for usage in usages if usage.unpriced}
+            apart = query.unpriced == "tokens"
+            models = {
+                (usage.provider, usage.model)
+                for usage in usages
+                if (usage.unpriced if apart else usage.key is None)
+            }
             needed = await _done(self._splits, models, at_once=len(models) <= _MODELS_AT_ONCE)
             self._remember(workspace_id, needed, any_models=bool(models))
             if needed is None:
@@ -119,7 +124,7 @@ class CostReader:
             if more == query:
                 break
             query = more
-        read = _Read(usages, query.splits, range_us[0] // DAY_US, plan.fresh_only)
+        read = _Read(query, usages)
         return await _done(self._ledger, read, at_once=len(usages) <= _GROUPS_AT_ONCE)
 
     def _splits(self, models: Iterable[tuple[str, str]]) -> PriceSplits | None:
@@ -141,35 +146,41 @@ class CostReader:
                 self._needed.popitem(last=False)
 
     def _ledger(self, read: _Read) -> Ledger:
+        query = read.query
+        first_day = query.range_us[0] // DAY_US
         accounts: defaultdict[str, Account] = defaultdict(Account)
         ledger = Ledger(accounts)
         for usage in read.usages:
+            if usage.key is None:
+                ledger.unpriced.add((usage.provider, usage.model))
+                continue
             account = accounts[usage.key]
             account.tokens += usage.tokens
-            account.cost_pd += usage.cost_pd
-            if read.fresh_only:
-                account.cost_pd -= usage.cache_cost_pd
+            # The part for caches is asked for to be left out.
+            account.cost_pd += usage.cost_pd - usage.cache_cost_pd
             account.known |= usage.priced > 0
             if not usage.unpriced:
                 continue
-            cost_pd, cache_cost_pd = self._prices.bill(usage, read.splits, read.first_day)
+            if query.unpriced != "tokens":
+                # The list has a price of none of them.
+                account.unknown = True
+                continue
+            cost_pd, cache_cost_pd = self._prices.bill(usage, query.splits, first_day)
             if cost_pd is None:
                 account.unknown = True
                 ledger.unpriced.add((usage.provider, usage.model))
             else:
                 account.known = True
-                account.cost_pd += cost_pd - cache_cost_pd if read.fresh_only else cost_pd
+                account.cost_pd += cost_pd - cache_cost_pd if query.caches else cost_pd
         return ledger
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Usages, and what they were read with."""
+    """Usages, and the query that they answer."""
 
+    query: UsageQuery
     usages: Sequence[Usage]
-    splits: PriceSplits
-    first_day: int
-    fresh_only: bool
 
 
 async def _done(work: Callable[[_Value], _Result], value: _Value, *, at_once: bool) -> _Result:

@@ -119,9 +119,9 @@ class UsageQuery:
     naming: Field | None = None
     #: Whether the part of the costs for caches is asked for, too; else it is 0.
     caches: bool = False
-    #: How operations without a cost are told of, apart from the others of their key: not at all
-    #: (but for their number), by provider and model, or with their tokens, by the sections that
-    #: the splits make, too.
+    #: How operations without a cost are told of: by their number, as all operations are, by key;
+    #: also of which models they are, all keys together; or by key and model with their tokens, by
+    #: the sections that the splits make, apart from the others of the key.
     unpriced: Literal["no", "models", "tokens"] = "no"
     splits: PriceSplits = PriceSplits()
 
@@ -134,31 +134,32 @@ class Usage(NamedTuple):
     asked for.
     """
 
-    #: The group's value, "" for operations without one, and for queries that do not group.
-    key: str
+    #: The group's value, "" for operations without one, and for queries that do not group; None
+    #: where all operations of a model without a known cost are told of once more.
+    key: str | None
     #: "" where operations are not told of by their models.
-    provider: str
-    model: str
+    provider: str = ""
+    model: str = ""
     #: Sections of the input tokens, the day and the time of day, from 0, before the first split.
-    size: int
-    day: int
-    time: int
+    size: int = 0
+    day: int = 0
+    time: int = 0
     #: Input and output tokens.
-    tokens: int
+    tokens: int = 0
     #: Operations with a known cost that are not cached responses, if models are asked for; the sum
     #: of the costs in picodollars, and the part of it for caches.
-    priced: int
-    cost_pd: int
-    cache_cost_pd: int
+    priced: int = 0
+    cost_pd: int = 0
+    cache_cost_pd: int = 0
     #: Operations without a known cost.
-    unpriced: int
+    unpriced: int = 0
     #: Input tokens that were neither read from nor written to a cache.
-    fresh_input: int
-    cache_read: int
-    cache_write: int
+    fresh_input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
     #: Output tokens, those for reasoning included.
-    output: int
-    reasoning: int
+    output: int = 0
+    reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -385,7 +385,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
             except BaseException:
                 _rollback(connection)
                 raise
-        self._folds.folded()
+        self._folds.folded(through_seq)
 
     # At start.
 

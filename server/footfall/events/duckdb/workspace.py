@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -50,7 +52,7 @@ from footfall.events.duckdb.sql import (
 )
 from footfall.events.metric_statements import LogPart, LogSearch
 from footfall.events.verify import StateDifference
-from footfall.events.workspace_rollups import ROLLUPS, WorkspaceRollup
+from footfall.events.workspace_rollups import MODELS, ROLLUPS, Part, WorkspaceRollup
 from footfall.events.workspace_state import (
     ENTITIES,
     Entity,
@@ -80,9 +82,9 @@ _OF_ROLLUPS: Final = {rollup.events.name: rollup.events for rollup in ROLLUPS}
 class WorkspaceFolds:
     """What the writer knows of the states and rollups: which events are not in them yet.
 
-    Readers ask `has_tail` from their own threads. An event is noted before its commit is
-    acknowledged, and forgotten after the fold that holds it is committed, so that whoever is told
-    that there is no tail misses nothing in the states.
+    Readers ask from their own threads. An event is noted before its commit is acknowledged, and
+    forgotten after the fold that holds it is committed, so that whoever is told that there is no
+    tail misses nothing in the states.
     """
 
     def __init__(self, fold_rows: int) -> None:
@@ -90,14 +92,15 @@ class WorkspaceFolds:
         self._folded_at = time.monotonic()
         #: Events that are not folded; those that had been stored before may be counted, too.
         self._for_states = self._for_rollups = 0
-        #: The table and the workspace of each of those for states; replaced, never emptied.
-        self._tails: set[tuple[str, str]] = set()
+        self._unfolded = _Unfolded(0, set())
 
     def load(self, connection: Connection) -> None:
         """Take over what the store holds, at start."""
+        rolled_up_seq = _rolled_up_seq(connection)
+        self._unfolded = _Unfolded(rolled_up_seq, set())
         for tables, seq in (
             (_OF_STATES, _folded_seq(connection)),
-            (_OF_ROLLUPS, _rolled_up_seq(connection)),
+            (_OF_ROLLUPS, rolled_up_seq),
         ):
             for name, events in tables.items():
                 counted = (
@@ -116,13 +119,26 @@ class WorkspaceFolds:
     def _note(self, name: str, workspace_id: str, rows: int) -> None:
         if name in _OF_STATES:
             self._for_states += rows
-            self._tails.add((name, workspace_id))
         elif name in _OF_ROLLUPS:
             self._for_rollups += rows
+        else:
+            return
+        self._unfolded.tails.add((name, workspace_id))
 
     def has_tail(self, entity: Entity, workspace_id: str) -> bool:
         """Whether the workspace may have events that are not in its states."""
-        return (entity.events.name, workspace_id) in self._tails
+        return (entity.events.name, workspace_id) in self._unfolded.tails
+
+    def all_rolled_up(self, rollup: WorkspaceRollup, workspace_id: str, rolled_up_seq: int) -> bool:
+        """Whether a snapshot, in which events up to `rolled_up_seq` are in the rollups, surely has
+        no others of the workspace.
+        """
+        unfolded = self._unfolded
+        # A fold that the snapshot is too old for has forgotten events of its own.
+        return (
+            unfolded.rolled_up_seq == rolled_up_seq
+            and (rollup.events.name, workspace_id) not in unfolded.tails
+        )
 
     def due(self, *, idle: bool) -> bool:
         """Whether it is time to fold."""
@@ -144,11 +160,21 @@ class WorkspaceFolds:
             _roll_up(connection, rollup, after_seq, through_seq)
         run(connection, update(_rolled_up).values(through_seq=through_seq))
 
-    def folded(self) -> None:
-        """Note that a fold is committed."""
+    def folded(self, through_seq: int) -> None:
+        """Note that a fold up to an event is committed."""
         self._folded_at = time.monotonic()
         self._for_states = self._for_rollups = 0
-        self._tails = set()
+        self._unfolded = _Unfolded(through_seq, set())
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfolded:
+    """What there is to know at once of events that are not folded; replaced by each fold."""
+
+    #: Events up to this sequence number are in the rollups.
+    rolled_up_seq: int
+    #: The table and the workspace of each of the others; never emptied, for those who have it.
+    tails: set[tuple[str, str]]
 
 
 class DuckDBWorkspaceReader(DuckDBReader):
@@ -176,7 +202,7 @@ class DuckDBWorkspaceReader(DuckDBReader):
             )
         elif (rollup := workspace_rollups.for_tallies(query)) is not None:
             with snapshot(connection):
-                rows = _rolled_up_tallies(connection, query, rollup)
+                rows = self._rolled_up_tallies(connection, query, rollup)
         else:
             # One statement is a snapshot by itself.
             rows = fetch(connection, metric_statements.tallies(query, Standing.FOLDED), values)
@@ -184,44 +210,99 @@ class DuckDBWorkspaceReader(DuckDBReader):
 
     async def usage(self, query: UsageQuery, timeout_s: float) -> list[Usage]:
         """See WorkspaceHistory.usage."""
-        return await self._engine.read(lambda connection: _usage(connection, query), timeout_s)
+        return await self._engine.read(lambda connection: self._usage(connection, query), timeout_s)
 
     async def api_calls(self, query: CallsQuery, timeout_s: float) -> Calls:
         """See WorkspaceHistory.api_calls."""
-        return await self._engine.read(lambda connection: _api_calls(connection, query), timeout_s)
+        return await self._engine.read(
+            lambda connection: self._api_calls(connection, query), timeout_s
+        )
 
+    def _usage(self, connection: Connection, query: UsageQuery) -> list[Usage]:
+        rollup = workspace_rollups.for_usage(query)
+        if rollup is None:
+            values = metric_statements.usage_values(query)
+            rows = fetch(connection, metric_statements.usage(query), values)
+            return metric_statements.usages_of(query, rows)
+        of = query.workspace_id, query.range_us
+        with snapshot(connection):
+            rows = self._fetch_rolled_up(
+                connection,
+                rollup,
+                *of,
+                lambda parts: metric_statements.rolled_up_usage(
+                    query.group, query.naming, rollup, parts, caches=query.caches
+                ),
+            )
+            usages = metric_statements.totals_of(rows)
+            if query.unpriced == "models" and any(usage.unpriced for usage in usages):
+                rows = self._fetch_rolled_up(
+                    connection,
+                    MODELS,
+                    *of,
+                    lambda parts: metric_statements.rolled_up_models(query.naming, parts),
+                )
+                usages += metric_statements.models_of(rows)
+        return usages
 
-def _usage(connection: Connection, query: UsageQuery) -> list[Usage]:
-    values = metric_statements.usage_values(query)
-    rollup = workspace_rollups.for_usage(query)
-    if rollup is None:
-        rows = fetch(connection, metric_statements.usage(query), values)
-        return metric_statements.usages_of(query, rows)
-    statement = metric_statements.rolled_up_usage(query.group, query.naming, rollup)
-    with snapshot(connection):
-        rows = _fetch_rolled_up(connection, statement, values, rollup, query.range_us)
-    return list(map(Usage._make, rows))
+    def _rolled_up_tallies(
+        self, connection: Connection, query: TallyQuery, rollup: WorkspaceRollup
+    ) -> list[Any]:
+        return self._fetch_rolled_up(
+            connection,
+            rollup,
+            query.workspace_id,
+            query.range_us or (0, 0),
+            lambda parts: metric_statements.rolled_up_tallies(query, rollup, parts),
+            metric_statements.tally_values(query),
+        )
 
+    def _fetch_rolled_up(
+        self,
+        connection: Connection,
+        rollup: WorkspaceRollup,
+        workspace_id: str,
+        range_us: tuple[int, int],
+        statement: Callable[[frozenset[Part]], Select[Any]],
+        values: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[Any]:
+        """Return the rows of a statement on a rollup and what is not in it, in the open snapshot.
 
-def _rolled_up_tallies(
-    connection: Connection, query: TallyQuery, rollup: WorkspaceRollup
-) -> list[Any]:
-    statement = metric_statements.rolled_up_tallies(query, rollup)
-    values = metric_statements.tally_values(query)
-    return _fetch_rolled_up(connection, statement, values, rollup, query.range_us or (0, 0))
+        The statement is made for the parts of the range, and may take values of its own.
+        """
+        seq = _rolled_up_seq(connection)
+        ends = workspace_rollups.values(rollup, range_us)
+        parts = workspace_rollups.parts_of(
+            ends, all_folded=self._folds.all_rolled_up(rollup, workspace_id, seq)
+        )
+        everything = {**values, **ends, "workspace_id": workspace_id, "rolled_up_seq": seq}
+        return fetch(connection, statement(parts), everything)
 
-
-def _fetch_rolled_up(
-    connection: Connection,
-    statement: Select[Any],
-    values: Mapping[str, Any],
-    rollup: WorkspaceRollup,
-    range_us: tuple[int, int],
-) -> list[Any]:
-    """Return the rows of a statement on a rollup and what is not in it, in the open snapshot."""
-    seq = {"rolled_up_seq": _rolled_up_seq(connection)}
-    ends = workspace_rollups.values(rollup, range_us)
-    return fetch(connection, statement, {**values, **ends, **seq})
+    def _api_calls(self, connection: Connection, query: CallsQuery) -> Calls:
+        search = LogSearch(query)
+        by_hour = TallyQuery(
+            query.workspace_id,
+            Source.API_CALLS,
+            (Measure(),),
+            range_us=query.range_us,
+            bucket_us=HOUR_US,
+        )
+        with snapshot(connection):
+            hours = metric_statements.tallies_of(
+                by_hour, self._rolled_up_tallies(connection, by_hour, workspace_rollups.API_CALLS)
+            )
+            search.narrow(
+                LogPart(hour.bucket_us, hour.bucket_us + HOUR_US - 1, int(hour.values[0] or 0))
+                for hour in hours
+            )
+            while search.wide:
+                search.narrow(
+                    search.parts(fetch(connection, metric_statements.log_parts(), search.values))
+                )
+            page: list[Any] = []
+            if search.found:
+                page = fetch(connection, metric_statements.log_page(), search.values)
+        return metric_statements.calls_of(search, page)
 
 
 def fetch_current(
@@ -296,33 +377,6 @@ def _differing(stored: Select[Any], anew: Select[Any], names: Sequence[str]) -> 
     ).subquery("either")
     columns = [either.c[name] for name in names]
     return select(*columns).distinct().order_by(*columns)
-
-
-def _api_calls(connection: Connection, query: CallsQuery) -> Calls:
-    search = LogSearch(query)
-    by_hour = TallyQuery(
-        query.workspace_id,
-        Source.API_CALLS,
-        (Measure(),),
-        range_us=query.range_us,
-        bucket_us=HOUR_US,
-    )
-    with snapshot(connection):
-        hours = metric_statements.tallies_of(
-            by_hour, _rolled_up_tallies(connection, by_hour, workspace_rollups.API_CALLS)
-        )
-        search.narrow(
-            LogPart(hour.bucket_us, hour.bucket_us + HOUR_US - 1, int(hour.values[0] or 0))
-            for hour in hours
-        )
-        while search.wide:
-            search.narrow(
-                search.parts(fetch(connection, metric_statements.log_parts(), search.values))
-            )
-        page: list[Any] = []
-        if search.found:
-            page = fetch(connection, metric_statements.log_page(), search.values)
-    return metric_statements.calls_of(search, page)
 
 
 def _roll_up(
