@@ -8,6 +8,7 @@ does, and every limited call waits for one.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
 from collections import deque
@@ -52,12 +53,16 @@ class Wire(asyncio.Protocol):
         self._used_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._readable = select.poll()
+        #: The descriptor of a connection whose bytes can be written as they are.
+        self._plain: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)
         opened: socket.socket = transport.get_extra_info("socket")
         self._readable.register(opened.fileno(), select.POLLIN)
+        if transport.get_extra_info("sslcontext") is None:
+            self._plain = opened.fileno()
         if self._keep_alive:
             # The kernel notices that nobody is at the other end, also where nothing is sent.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -77,7 +82,13 @@ class Wire(asyncio.Protocol):
         """Run a command and return its reply; raises RedisError."""
         if self._transport is None:
             raise RedisConnectionError("The connection is closed.")
-        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # it takes any number
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # it takes any number
+        if self._due or self._plain is None:
+            self._transport.write(packed)
+        else:
+            # The loop would write when it comes around. Where nothing is due, it has nothing left
+            # to write before.
+            self._transport.write(packed[_written(self._plain, packed) :])
         reply: asyncio.Future[Any] = self._loop.create_future()
         now = self._loop.time()
         self._due.append((reply, now))
@@ -128,6 +139,14 @@ class Wire(asyncio.Protocol):
             self.close(RedisTimeoutError("The server does not answer in time."))
         else:
             self._timer = self._loop.call_at(end, self._look)
+
+
+def _written(descriptor: int, data: bytes) -> int:
+    """Write as much as there is room for; what goes wrong is for the loop to find out."""
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
 
 
 def _reply_error(text: str) -> ResponseError:
