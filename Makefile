@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+FAULTS := $(BIN)/python -m pytest tests/faults --faults full --verbose --numprocesses 2
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,8 @@ test: $(INSTALLED) ## Run the whole suite on real stores and a real gateway
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 faults: $(INSTALLED) ## Run the fault suite in full, for about 20 minutes: kills, overload, attacks
-	$(BIN)/python -m pytest tests/faults --faults full --verbose --numprocesses 2 --dist loadfile
+	@# What measures times goes first, one case after the other, beside the soak, which gives way.
+	$(FAULTS) -m timed; timed=$$?; $(FAULTS) -m 'not timed' && exit $$timed
 
 lint: $(INSTALLED) generate-check ## Check format, lint, types, layers, protos and the gateway's configuration
 	$(BIN)/ruff format --check .

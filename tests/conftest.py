@@ -10,9 +10,14 @@ import structlog
 from hypothesis import settings
 
 from tests.faults.verdicts import pytest_addoption, pytest_terminal_summary
-from tests.scheduling import pytest_xdist_make_scheduler
+from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
-__all__ = ["pytest_addoption", "pytest_terminal_summary", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_terminal_summary",
+    "pytest_xdist_make_scheduler",
+]
 
 # How long an example takes says something about the machine only.
 settings.register_profile("footfall", deadline=None)

@@ -357,7 +357,8 @@ def _range() -> tuple[int, int]:
 
 
 def _endpoint_count(body: Any) -> int:
-    rows = body["value"]["rows"]
+    # Nothing at all is told apart from no rows.
+    rows = body["value"].get("rows", ())
     return next((row["Calls"] for row in rows if row["Endpoint"] == _ENDPOINT), 0)
 
 

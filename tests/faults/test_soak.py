@@ -1,10 +1,13 @@
 """A quarter of an hour at half of what the service can take: nothing grows that should not.
 
-It runs beside other cases, which take what they need of the machine; so nothing here measures time.
+It runs beside other cases, which take what they need of the machine: it gives way to them, and
+nothing here measures time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,13 +17,14 @@ import psutil
 
 from tests.e2e.service import Service, running
 from tests.faults.http_load import Load, Tally
-from tests.faults.tenants import create_tenant
+from tests.faults.tenants import api_requests, create_tenant
 from tests.faults.test_load_overload import EVENTS_A_CALL, kinds
 from tests.faults.verdicts import Case
 
-#: What DuckDB may have for its pages: so little that it has taken all of it before the rest is
-#: measured. Whatever grows then is ours.
+#: What DuckDB may have for its pages, and events that fill it before anything is measured: whatever
+#: grows then is ours.
 DUCKDB_MIB = 128
+FILLER = 300_000
 #: By how much the memory of all processes may grow once they are warm, for an event that is stored:
 #: the slope of a line through all that was measured. Ids are remembered for a day in memory.
 GROWTH_BYTES_AN_EVENT = 250
@@ -52,6 +56,18 @@ def look(service: Service, began: float) -> Look:
     return Look(time.monotonic() - began, memory / 2**20, descriptors, threads)
 
 
+def give_way(service: Service) -> None:
+    """Leave the processors to whoever measures times meanwhile."""
+    top = psutil.Process(service.process.pid)
+    for process in (top, *top.children(recursive=True)):
+        for thread in process.threads():
+            os.setpriority(os.PRIO_PROCESS, thread.id, 19)
+        # Linux may share processors out by sessions first: then niceness counts within one alone.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{process.pid}/autogroup").write_text("19")
+        time.sleep(0.2)  # as often as anybody may say so
+
+
 def slope(looks: list[Look]) -> float:
     """Return by how much memory grows, in MiB a second."""
     return statistics.linear_regression(
@@ -69,7 +85,10 @@ def test_a_soak(tmp_path: Path, case: Case) -> None:
     seconds = 900.0
     environ = {"FOOTFALL_DUCKDB_MEMORY_MB": str(DUCKDB_MIB)}
     with running(tmp_path / "data", environ=environ) as service:
-        tenant = create_tenant(service.accounts_url)
+        filler, tenant = (create_tenant(service.accounts_url) for _ in range(2))
+        for part in range(FILLER // 10_000):
+            sent = service.post_json("/1/event/", api_requests(10_000, f"f{part}"), filler.writes)
+            assert sent.json["accepted"] == 10_000, sent.body
         wanted = kinds(tenant)
 
         def load(seconds: float, rate: float | None) -> Load:
@@ -80,6 +99,7 @@ def test_a_soak(tmp_path: Path, case: Case) -> None:
             )
 
         peak = load(5, None).tally()
+        give_way(service)
         soak = load(seconds, peak.goodput / 2)
         looks: list[Look] = []
         began = time.monotonic()
@@ -102,7 +122,8 @@ def test_a_soak(tmp_path: Path, case: Case) -> None:
         f"{median_memory(last):.0f} MiB, {an_event:+.0f} bytes an event; descriptors "
         f"{descriptors:.0f} to {end.descriptors}, threads {threads:.0f} to {end.threads}"
     )
-    assert tally.statuses.keys() <= {200, 503}, (tally.statuses, tally.odd)
+    # 504: others had the processors for the whole of a call's time.
+    assert tally.statuses.keys() <= {200, 503, 504}, (tally.statuses, tally.odd)
     assert sum(tally.good.values()) > 0
     assert end.descriptors <= descriptors + GROWTH_DESCRIPTORS
     assert end.threads <= threads + GROWTH_DESCRIPTORS
