@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,8 +31,10 @@ SHARING = {
     }.items()
     for file in files
 }
-#: Those that measure times in their full form: they run one after the other, marked as timed. So
-#: is the soak, which gives way to all others and so runs beside them.
+#: What else has a process to itself for minutes in its full form.
+LONG = _cases("attack_tenants")
+#: Those that measure times in their full form run one after the other, before those that do not.
+#: The soak gives way to all others, and so runs beside them.
 TIMED = _cases(
     "attack_floods",
     "attack_revocation",
@@ -47,13 +48,17 @@ TIMED = _cases(
 SOAK = _cases("soak")
 
 
+def is_full(config: pytest.Config) -> bool:
+    return bool(config.getoption("faults") == "full")
+
+
 class ByService(LoadFileScheduling):
     """`--dist loadfile`, and files that share a service stay together as well."""
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         super().__init__(config, log)
-        full = config.getoption("faults") == "full"
-        self._together = SHARING | (dict.fromkeys(TIMED, "timed") if full else {})
+        alone = {file: file for file in LONG} | dict.fromkeys(TIMED, "timed")
+        self._together = SHARING | (alone if is_full(config) else {})
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -66,8 +71,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what measures times, for `-m timed` and `-m "not timed"`."""
-    timed = {config.rootpath / file for file in (*TIMED, *SOAK)}
-    for item in items:
-        if Path(item.path) in timed:
-            item.add_marker(pytest.mark.timed)
+    """Bring the full forms into the order in which two processes are to take them."""
+    if is_full(config):
+        order = (*SOAK, *TIMED)
+        places = {config.rootpath / file: place for place, file in enumerate(order)}
+        items.sort(key=lambda item: places.get(item.path, len(order)))
