@@ -73,10 +73,10 @@ _IDLE_CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
 #: To replay the log after a crash takes 1 ms for each commit in it, however small.
 _CHECKPOINT_COMMITS: Final = 300
 _IDLE_CHECKPOINT_COMMITS: Final = 100
-#: What a crash has left in the log is worth a checkpoint this many commits after the start, when
-#: those who waited for it have been answered: otherwise it would grow from crash to crash.
-_CHECKPOINT_COMMITS_AFTER_CRASH: Final = 30
 _CHECKPOINT_PAUSE_S: Final = 5.0
+#: How long upkeep leaves the writer to those who waited for a start after a crash. Then what that
+#: has left in the log is worth a checkpoint: otherwise it would grow from crash to crash.
+_PAUSE_AFTER_CRASH_S: Final = 5.0
 
 
 class DuckDBStore(DuckDBWorkspaceReader):
@@ -102,10 +102,11 @@ class DuckDBStore(DuckDBWorkspaceReader):
         self._folded_seq = 0
         self._scrubber = Scrubber(self._engine, clock)
         self._checkpoint_after = 0.0
-        #: Commits in the write-ahead log, as far as they are known.
-        self._logged_commits = 0
+        #: Commits in the write-ahead log, as far as they are known; and when upkeep begins.
+        self._logged_commits, self._upkeep_after = 0, 0.0
         if self._engine.wal_bytes():
-            self._logged_commits = _CHECKPOINT_COMMITS - _CHECKPOINT_COMMITS_AFTER_CRASH
+            self._logged_commits = _CHECKPOINT_COMMITS
+            self._upkeep_after = time.monotonic() + _PAUSE_AFTER_CRASH_S
         self._writer = Writer(self, clock)
         self._mirrors = HistoryMirrors(self._writer)
         self._frames = EventFrames(self._writer)
@@ -148,7 +149,8 @@ class DuckDBStore(DuckDBWorkspaceReader):
         # What may have to be taken out again must not get into the states.
         if not self._doubtful:
             self._tend(idle=True)
-        return self._scrubber.wait_s()
+        pause_s = self._upkeep_after - time.monotonic()
+        return pause_s if pause_s > 0 else self._scrubber.wait_s()
 
     def stored(self, lookup: Lookup) -> Bools:
         """See WriterEngine.stored."""
@@ -331,6 +333,8 @@ class DuckDBStore(DuckDBWorkspaceReader):
 
     def _tend(self, *, idle: bool = False) -> None:
         """Scrub, fold and checkpoint when it is time; failures are logged and tried again later."""
+        if time.monotonic() < self._upkeep_after:
+            return
         self._scrubber.step()
         if self._scrubber.copying:
             return
