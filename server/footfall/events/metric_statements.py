@@ -171,13 +171,14 @@ def tallies_of(query: TallyQuery, rows: Iterable[Row]) -> list[Tally]:
     """Return the rows of a query's statement as values."""
     first_us: int = tally_values(query)["from_us"]
     step_us = query.bucket_us or 0
-    return [
-        Tally(
-            key,
-            first_us + bucket * step_us if step_us else 0,
-            # Engines disagree about the mean of nothing.
-            tuple(None if isinstance(v, float) and math.isnan(v) else v for v in values),
+    if _measured(query.measures):
+        # Engines disagree about the mean of nothing.
+        rows = (
+            [None if isinstance(value, float) and math.isnan(value) else value for value in row]
+            for row in rows
         )
+    return [
+        Tally(key, first_us + bucket * step_us if step_us else 0, tuple(values))
         for key, bucket, *values in rows
     ]
 

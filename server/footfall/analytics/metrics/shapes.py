@@ -109,10 +109,10 @@ def tally_rows(columns: Sequence[Column], tallies: Iterable[Tally]) -> list[tupl
     return [
         (
             tally.key or UNKNOWN,
-            *(
+            *[
                 None if value is None else show(value)
                 for show, value in zip(shown, tally.values, strict=True)
-            ),
+            ],
         )
         for tally in tallies
     ]

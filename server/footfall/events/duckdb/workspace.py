@@ -287,13 +287,12 @@ class DuckDBWorkspaceReader(DuckDBReader):
             range_us=query.range_us,
             bucket_us=HOUR_US,
         )
+        first_us = query.range_us[0] // HOUR_US * HOUR_US
         with snapshot(connection):
-            hours = metric_statements.tallies_of(
-                by_hour, self._rolled_up_tallies(connection, by_hour, workspace_rollups.API_CALLS)
-            )
+            hours = self._rolled_up_tallies(connection, by_hour, workspace_rollups.API_CALLS)
             search.narrow(
-                LogPart(hour.bucket_us, hour.bucket_us + HOUR_US - 1, int(hour.values[0] or 0))
-                for hour in hours
+                LogPart(first_us + hour * HOUR_US, first_us + (hour + 1) * HOUR_US - 1, calls)
+                for _, hour, calls in hours
             )
             while search.wide:
                 search.narrow(
