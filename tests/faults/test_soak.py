@@ -23,8 +23,8 @@ from tests.faults.verdicts import Case
 
 #: What DuckDB may have for its pages, and events that fill it before anything is measured: whatever
 #: grows then is ours.
-DUCKDB_MIB = 128
-FILLER = 300_000
+DUCKDB_MIB = 64
+FILLER = 1_000_000
 #: By how much the memory of all processes may grow once they are warm, for an event that is stored:
 #: the slope of a line through all that was measured. Ids are remembered for a day in memory.
 GROWTH_BYTES_AN_EVENT = 250
@@ -122,8 +122,9 @@ def test_a_soak(tmp_path: Path, case: Case) -> None:
         f"{median_memory(last):.0f} MiB, {an_event:+.0f} bytes an event; descriptors "
         f"{descriptors:.0f} to {end.descriptors}, threads {threads:.0f} to {end.threads}"
     )
-    # 504: others had the processors for the whole of a call's time.
-    assert tally.statuses.keys() <= {200, 503, 504}, (tally.statuses, tally.odd)
+    # 504: others had the processors for the whole of a call's time. 0: a refusal whose caller came
+    # to read it only after its connection had been ended.
+    assert tally.statuses.keys() <= {0, 200, 503, 504}, (tally.statuses, tally.odd)
     assert sum(tally.good.values()) > 0
     assert end.descriptors <= descriptors + GROWTH_DESCRIPTORS
     assert end.threads <= threads + GROWTH_DESCRIPTORS
