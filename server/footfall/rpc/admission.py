@@ -40,11 +40,6 @@ _READS: Final = tuple(
 _ALWAYS: Final = f"/{PACKAGE}.StatusService/"
 
 
-def asks_events(method: Method) -> bool:
-    """Whether a call of this kind asks the event store a question, and may take long."""
-    return method.path.startswith(_READS) and not method.streaming
-
-
 @dataclass(slots=True)
 class _Places:
     """Calls under way, and how many there may be."""
@@ -77,7 +72,7 @@ class Admission:
         if method.streaming or method.path.startswith(_ALWAYS):
             return proceed
         everything = self._all
-        own = self._reads if asks_events(method) else _Places(everything.most)
+        own = self._reads if method.path.startswith(_READS) else _Places(everything.most)
 
         async def step(call: Call) -> None:
             # None of a call whose caller ended without a message.

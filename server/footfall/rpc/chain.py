@@ -37,7 +37,6 @@ from footfall.rpc.limits import RateLimit, TellAllowance
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.recording import Record
 from footfall.rpc.status import failure, internal_failure
-from footfall.rpc.turns import Turns
 
 #: The longest that a call with one answer may take, whatever deadline its caller set, in seconds.
 UNARY_DEADLINE_S = 30.0
@@ -376,10 +375,8 @@ def build_chain(
         Decode(message_bytes_max),
         # Only who may ask spends the tenant's allowance.
         Authorise(access),
-        # Behind all refusals, so that a call that was refused for another reason costs nothing.
+        # Last, so that a call that was refused for another reason costs nothing.
         rate_limit,
-        # Last: only what is allowed has work to wait for.
-        Turns(),
     )
 
 
