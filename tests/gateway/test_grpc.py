@@ -76,6 +76,14 @@ def test_the_callers_deadline_reaches_the_server(channel: grpc.Channel) -> None:
     assert fail(channel, 0.2, sleep=20).code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def test_a_message_beyond_what_anybody_reads_is_too_large(channel: grpc.Channel) -> None:
+    method = channel.unary_unary("/footfall.v1.IngestService/IngestWebEvents")
+    with pytest.raises(grpc.RpcError) as caught:
+        method(b"x" * (34 << 20))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than 8 MiB" in caught.value.details()
+
+
 def test_unknown_methods_are_unimplemented(channel: grpc.Channel) -> None:
     for path in ("/footfall.v1.RealtimeService/Nothing", "/other.Service/Call", "/v1/collect"):
         call = channel.unary_unary(path)

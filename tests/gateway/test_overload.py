@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -92,6 +93,24 @@ def test_stubs_are_refused_as_by_the_server(narrow: Gateway) -> None:
     assert told.reason == "OVERLOADED"
     assert told.trailing["retry-after"] == "1"
     assert told.details["RetryInfo"].retry_delay.seconds == 1
+
+
+UNFINISHED = (
+    b"POST /v1/collect?site=a HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{",
+    b"POST /v1/query?website_id=a HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{",
+    b"POST /footfall.v1.IngestService/IngestWebEvents HTTP/1.1\r\nhost: a\r\nte: trailers\r\n"
+    b"content-type: application/grpc-web+proto\r\ncontent-length: 100\r\n\r\n\0\0\0\0\x5f",
+)
+
+
+@pytest.mark.parametrize("unfinished", UNFINISHED)
+def test_bodies_that_nobody_finishes_take_no_place(narrow: Gateway, unfinished: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(2 * PLACES):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", narrow.port)))
+            sock.sendall(unfinished)
+        time.sleep(0.2)
+        assert ask(narrow.port, "GET", "/v1/sources?site=x").status == 200
 
 
 def test_all_streams_and_nothing_else_have_places_of_their_own() -> None:
