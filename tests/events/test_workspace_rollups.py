@@ -280,11 +280,11 @@ def test_a_file_of_a_version_without_sums_gets_them(tmp_path: Path) -> None:
         store.close()
 
 
-#: The sums as they were before version 5 of the schema: operations without a cost were told apart
-#: by provider and model in all of them.
+#: The sums as they were before version 5 of the schema: in one table, and operations without a cost
+#: were told apart by provider and model by all fields.
 OLD_SUMS = """
-    INSERT INTO operation_days_by_{by}
-    SELECT workspace_id, ts_us // {day} * {day}, {column}, (run_id != '')::TINYINT,
+    INSERT INTO operation_days
+    SELECT workspace_id, ts_us // {day} * {day}, '{field}', {field}, (run_id != '')::TINYINT,
         (conversation_id != '')::TINYINT, if(cost_pd IS NULL, provider, ''),
         if(cost_pd IS NULL, model, ''), count(*), sum((input_tokens + output_tokens) >> 30),
         sum((input_tokens + output_tokens) & {low}), count(cost_pd) - sum(cached),
@@ -292,23 +292,28 @@ OLD_SUMS = """
         sum(cache_cost_pd & {low}), count(*) - count(cost_pd)
     FROM ai_operations GROUP BY ALL
 """
-OLD_COLUMNS = {"workflow": "workflow_name", "user": "user_id"}
+FIELDS = {
+    "tool": "tool",
+    "model": "model",
+    "workflow": "workflow_name",
+    "node": "node",
+    "user": "user_id",
+}
 
 
-async def test_a_file_with_sums_by_model_everywhere_keeps_them(tmp_path: Path) -> None:
+async def test_a_file_with_sums_in_one_table_keeps_them(tmp_path: Path) -> None:
     store = DuckDBStore(str(tmp_path / "events.duckdb"))
     fill(store, random.Random(2))
     store.rest()
     (third,) = (known for known in known_migrations("duckdb") if known.version == 3)
     with store._engine.cursor() as connection:
-        for by in ("tool", "model", "workflow", "node", "user"):
-            connection.execute(f"DROP TABLE operation_days_by_{by}")
-            (create,) = (sql for sql in third.statements if f"operation_days_by_{by} " in sql)
-            connection.execute(create)
-            column = OLD_COLUMNS.get(by, by)
-            connection.execute(OLD_SUMS.format(by=by, column=column, day=DAY_US, low=2**30 - 1))
         rows = "SELECT sum(events) FROM operation_days_by_user"
         before = connection.execute(rows).fetchall()
+        (create,) = (sql for sql in third.statements if "operation_days " in sql)
+        connection.execute(create)
+        for by, field in FIELDS.items():
+            connection.execute(f"DROP TABLE operation_days_by_{by}")
+            connection.execute(OLD_SUMS.format(field=field, day=DAY_US, low=2**30 - 1))
         connection.execute("DELETE FROM schema_migrations WHERE version >= 5")
     store.close()
     store = DuckDBStore(str(tmp_path / "events.duckdb"))

@@ -1,6 +1,7 @@
--- Which models operations without a cost are of is told by the sums by model alone: all others have
--- one row for a value, however many models nobody knows a price of.
-CREATE TABLE merged (
+-- A table for each field, so that a question reads the rows of its own. Which models operations without
+-- a cost are of is told by the sums by model alone: all others have one row for a value, however many
+-- models nobody knows a price of.
+CREATE TABLE operation_days_by_tool (
     workspace_id VARCHAR NOT NULL,
     start_us BIGINT NOT NULL,
     value VARCHAR NOT NULL,
@@ -17,17 +18,13 @@ CREATE TABLE merged (
     unpriced BIGINT NOT NULL
 );
 
-INSERT INTO merged
+INSERT INTO operation_days_by_tool
 SELECT workspace_id, start_us, value, in_run, in_conversation,
     sum(events), sum(tokens_high), sum(tokens_low), sum(priced), sum(cost_pd_high),
     sum(cost_pd_low), sum(cache_cost_pd_high), sum(cache_cost_pd_low), sum(unpriced)
-FROM operation_days_by_tool GROUP BY ALL ORDER BY start_us;
+FROM operation_days WHERE field = 'tool' GROUP BY ALL ORDER BY start_us;
 
-DROP TABLE operation_days_by_tool;
-
-ALTER TABLE merged RENAME TO operation_days_by_tool;
-
-CREATE TABLE merged (
+CREATE TABLE operation_days_by_model (
     workspace_id VARCHAR NOT NULL,
     start_us BIGINT NOT NULL,
     value VARCHAR NOT NULL,
@@ -45,17 +42,13 @@ CREATE TABLE merged (
     unpriced BIGINT NOT NULL
 );
 
-INSERT INTO merged
+INSERT INTO operation_days_by_model
 SELECT workspace_id, start_us, value, in_run, in_conversation, unpriced_provider,
     sum(events), sum(tokens_high), sum(tokens_low), sum(priced), sum(cost_pd_high),
     sum(cost_pd_low), sum(cache_cost_pd_high), sum(cache_cost_pd_low), sum(unpriced)
-FROM operation_days_by_model GROUP BY ALL ORDER BY start_us;
+FROM operation_days WHERE field = 'model' GROUP BY ALL ORDER BY start_us;
 
-DROP TABLE operation_days_by_model;
-
-ALTER TABLE merged RENAME TO operation_days_by_model;
-
-CREATE TABLE merged (
+CREATE TABLE operation_days_by_workflow (
     workspace_id VARCHAR NOT NULL,
     start_us BIGINT NOT NULL,
     value VARCHAR NOT NULL,
@@ -72,17 +65,13 @@ CREATE TABLE merged (
     unpriced BIGINT NOT NULL
 );
 
-INSERT INTO merged
+INSERT INTO operation_days_by_workflow
 SELECT workspace_id, start_us, value, in_run, in_conversation,
     sum(events), sum(tokens_high), sum(tokens_low), sum(priced), sum(cost_pd_high),
     sum(cost_pd_low), sum(cache_cost_pd_high), sum(cache_cost_pd_low), sum(unpriced)
-FROM operation_days_by_workflow GROUP BY ALL ORDER BY start_us;
+FROM operation_days WHERE field = 'workflow_name' GROUP BY ALL ORDER BY start_us;
 
-DROP TABLE operation_days_by_workflow;
-
-ALTER TABLE merged RENAME TO operation_days_by_workflow;
-
-CREATE TABLE merged (
+CREATE TABLE operation_days_by_node (
     workspace_id VARCHAR NOT NULL,
     start_us BIGINT NOT NULL,
     value VARCHAR NOT NULL,
@@ -99,17 +88,13 @@ CREATE TABLE merged (
     unpriced BIGINT NOT NULL
 );
 
-INSERT INTO merged
+INSERT INTO operation_days_by_node
 SELECT workspace_id, start_us, value, in_run, in_conversation,
     sum(events), sum(tokens_high), sum(tokens_low), sum(priced), sum(cost_pd_high),
     sum(cost_pd_low), sum(cache_cost_pd_high), sum(cache_cost_pd_low), sum(unpriced)
-FROM operation_days_by_node GROUP BY ALL ORDER BY start_us;
+FROM operation_days WHERE field = 'node' GROUP BY ALL ORDER BY start_us;
 
-DROP TABLE operation_days_by_node;
-
-ALTER TABLE merged RENAME TO operation_days_by_node;
-
-CREATE TABLE merged (
+CREATE TABLE operation_days_by_user (
     workspace_id VARCHAR NOT NULL,
     start_us BIGINT NOT NULL,
     value VARCHAR NOT NULL,
@@ -126,12 +111,10 @@ CREATE TABLE merged (
     unpriced BIGINT NOT NULL
 );
 
-INSERT INTO merged
+INSERT INTO operation_days_by_user
 SELECT workspace_id, start_us, value, in_run, in_conversation,
     sum(events), sum(tokens_high), sum(tokens_low), sum(priced), sum(cost_pd_high),
     sum(cost_pd_low), sum(cache_cost_pd_high), sum(cache_cost_pd_low), sum(unpriced)
-FROM operation_days_by_user GROUP BY ALL ORDER BY start_us;
+FROM operation_days WHERE field = 'user_id' GROUP BY ALL ORDER BY start_us;
 
-DROP TABLE operation_days_by_user;
-
-ALTER TABLE merged RENAME TO operation_days_by_user;
+DROP TABLE operation_days;
