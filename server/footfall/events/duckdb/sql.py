@@ -96,18 +96,27 @@ def execute(
 template_of = cache(Template.of)
 
 
+def run_template(
+    connection: Connection,
+    template: ClauseElement,
+    values: Mapping[str, Any],
+    incoming: pa.Table | None = None,
+) -> Connection:
+    """Run a statement that is built once and run often; see `run`."""
+    compiled = template_of(template)
+    return execute(connection, compiled.sql, compiled.parameters(values), incoming)
+
+
 def fetch(connection: Connection, template: Select[Any], values: Mapping[str, Any]) -> list[Any]:
     """Return the rows of a statement that is built once and run often."""
-    compiled = template_of(template)
-    return connection.execute(compiled.sql, compiled.parameters(values)).fetchall()
+    return run_template(connection, template, values).fetchall()
 
 
 def fetch_columns(
     connection: Connection, template: Select[Any], values: Mapping[str, Any]
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the rows of a statement that is built once and run often, column by column."""
-    compiled = template_of(template)
-    return connection.execute(compiled.sql, compiled.parameters(values)).fetchnumpy()
+    return run_template(connection, template, values).fetchnumpy()
 
 
 @cache

@@ -33,7 +33,7 @@ from footfall.errors import FootfallError, UnavailableError
 from footfall.events import statements
 from footfall.events.dedup import WINDOW_US, Bools, Int64s, Keys
 from footfall.events.duckdb.engine import DuckDBEngine
-from footfall.events.duckdb.folding import add_up
+from footfall.events.duckdb.folding import AFTER_SEQ, THROUGH_SEQ, add_up
 from footfall.events.duckdb.frames import EventFrames
 from footfall.events.duckdb.mirror import HistoryMirrors
 from footfall.events.duckdb.reader import read_history
@@ -65,6 +65,11 @@ from footfall.ingest.model import CommitOutcome, EventBatch, Page, Removal
 _log = structlog.get_logger(__name__)
 
 _FOLD_ROWS: Final = 50_000
+_seq: Final = web_events.c.seq
+#: The rollups with what the events of a fold add to them.
+_FOLDS: Final = [
+    (rollup, rollup.counts(_seq > AFTER_SEQ, _seq <= THROUGH_SEQ)) for rollup in ROLLUPS
+]
 #: At this size of the write-ahead log a checkpoint stalls the writer for 0.2 s.
 _CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
 #: At rest nobody is held up, and rows in the file are compressed: what groups them by texts takes a
@@ -365,12 +370,10 @@ class DuckDBStore(DuckDBWorkspaceReader):
             connection.execute("BEGIN")
             try:
                 # The file's word, not ours: a fold that seemed to fail at its end may be in it.
-                after_seq = folded_seq(connection)
-                seq = web_events.c.seq
-                for rollup in ROLLUPS:
-                    rows = rollup.counts(seq > after_seq, seq <= through_seq)
+                values = {"after_seq": folded_seq(connection), "through_seq": through_seq}
+                for rollup, rows in _FOLDS:
                     target, keys = rollup.table, tuple(rollup.keys)
-                    add_up(connection, target, keys, SUMS, rollup.time_key, rows)
+                    add_up(connection, target, keys, SUMS, rollup.time_key, rows, values)
                 run(connection, update(folded).values(through_seq=through_seq))
                 connection.execute("COMMIT")
             except BaseException:

@@ -13,8 +13,10 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
+    Insert,
     Integer,
     Select,
+    Update,
     bindparam,
     column,
     except_,
@@ -40,13 +42,14 @@ from footfall.analytics.metrics.questions import (
 from footfall.durations import HOUR_US
 from footfall.events import metric_statements, workspace_rollups
 from footfall.events.duckdb.engine import DuckDBEngine
-from footfall.events.duckdb.folding import add_up
+from footfall.events.duckdb.folding import AFTER_SEQ, THROUGH_SEQ, add_up
 from footfall.events.duckdb.reader import DuckDBReader
 from footfall.events.duckdb.sql import (
     INCOMING,
     Connection,
     fetch,
     run,
+    run_template,
     snapshot,
     template_of,
 )
@@ -74,6 +77,9 @@ _FOLDED_SEQ: Final = select(_folded.c.through_seq)
 _ROWS: Final = bindparam("rows_max", None, Integer)
 _rolled_up: Final = table("workspace_rolled_up", column("through_seq", BigInteger))
 _ROLLED_UP_SEQ: Final = select(_rolled_up.c.through_seq)
+_THROUGH: Final = bindparam("now_through", None, BigInteger)
+_SET_FOLDED: Final = update(_folded).values(through_seq=_THROUGH)
+_SET_ROLLED_UP: Final = update(_rolled_up).values(through_seq=_THROUGH)
 #: The tables of events that update states, and of those that rollups sum up.
 _OF_STATES: Final = {entity.events.name: entity.events for entity in ENTITIES}
 _OF_ROLLUPS: Final = {rollup.events.name: rollup.events for rollup in ROLLUPS}
@@ -151,14 +157,17 @@ class WorkspaceFolds:
 
     def fold(self, connection: Connection, through_seq: int) -> None:
         """Bring states and rollups up to an event, in the transaction that is open."""
+        grown = {name for name, _ in self._unfolded.tails}
         values = {"folded_seq": _folded_seq(connection)}
         for entity in ENTITIES:
-            _bring_up(connection, entity, values)
-        run(connection, update(_folded).values(through_seq=through_seq))
-        after_seq = _rolled_up_seq(connection)
+            if entity.events.name in grown:
+                _bring_up(connection, entity, values)
+        run_template(connection, _SET_FOLDED, {"now_through": through_seq})
+        values = {"after_seq": _rolled_up_seq(connection), "through_seq": through_seq}
         for rollup in ROLLUPS:
-            _roll_up(connection, rollup, after_seq, through_seq)
-        run(connection, update(_rolled_up).values(through_seq=through_seq))
+            if rollup.events.name in grown:
+                _roll_up(connection, rollup, values)
+        run_template(connection, _SET_ROLLED_UP, {"now_through": through_seq})
 
     def folded(self, through_seq: int) -> None:
         """Note that a fold up to an event is committed."""
@@ -378,13 +387,30 @@ def _differing(stored: Select[Any], anew: Select[Any], names: Sequence[str]) -> 
     return select(*columns).distinct().order_by(*columns)
 
 
-def _roll_up(
-    connection: Connection, rollup: WorkspaceRollup, after_seq: int, through_seq: int
-) -> None:
-    """Add the events of a range to a rollup."""
+def _roll_up(connection: Connection, rollup: WorkspaceRollup, values: Mapping[str, Any]) -> None:
+    """Add the events of a fold to a rollup."""
+    sums = tuple(rollup.sums)
+    rows = _grown(rollup)
+    add_up(connection, rollup.table, rollup.key_names, sums, "start_us", rows, values)
+
+
+@cache
+def _grown(rollup: WorkspaceRollup) -> Select[Any]:
+    """Return what the events of a fold add to a rollup."""
     seq = rollup.events.c.seq
-    rows = rollup.folded(seq > after_seq, seq <= through_seq)
-    add_up(connection, rollup.table, rollup.key_names, tuple(rollup.sums), "start_us", rows)
+    return rollup.folded(seq > AFTER_SEQ, seq <= THROUGH_SEQ)
+
+
+@cache
+def _renewal(entity: Entity) -> tuple[Update, Insert]:
+    """Return what renews the states that are there, and what stores the others."""
+    states = entity.states
+    names = states.columns.keys()
+    incoming = table(INCOMING, *(column(name) for name in names))
+    same = states.c[entity.key] == incoming.c[entity.key]
+    news = {name: incoming.c[name] for name in names if name != entity.key}
+    new = select(incoming).where(~exists().where(same)).order_by(incoming.c.ts_us)
+    return update(states).values(news).where(same), insert(states).from_select(names, new)
 
 
 def _bring_up(connection: Connection, entity: Entity, values: Mapping[str, Any]) -> None:
@@ -393,18 +419,12 @@ def _bring_up(connection: Connection, entity: Entity, values: Mapping[str, Any])
         return
     late = _arrow(connection, overtaken(entity, of_workspace=False), values)
     delta = _run(connection, changed(entity), values, late).to_arrow_table()
-    states = entity.states
-    incoming = table(INCOMING, *(column(name) for name in delta.column_names))
-    same = states.c[entity.key] == incoming.c[entity.key]
-    news = {name: incoming.c[name] for name in delta.column_names if name != entity.key}
-    run(connection, update(states).values(news).where(same), delta)
-    new = select(incoming).where(~exists().where(same)).order_by(incoming.c.ts_us)
-    run(connection, insert(states).from_select(delta.column_names, new), delta)
+    for statement in _renewal(entity):
+        run_template(connection, statement, {}, delta)
 
 
 def _arrow(connection: Connection, statement: Select[Any], values: Mapping[str, Any]) -> pa.Table:
-    compiled = template_of(statement)
-    return connection.execute(compiled.sql, compiled.parameters(values)).to_arrow_table()
+    return run_template(connection, statement, values).to_arrow_table()
 
 
 def _run(
