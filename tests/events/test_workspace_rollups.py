@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from footfall.analytics.metrics.questions import (
     UsageQuery,
 )
 from footfall.durations import DAY_US, HOUR_US
-from footfall.events.duckdb.sql import snapshot
 from footfall.events.duckdb.store import DuckDBStore
 from footfall.events.migrations import known_migrations
 from footfall.events.tables import TABLES, batch_columns
@@ -323,28 +323,34 @@ async def test_a_file_with_sums_in_one_table_keeps_them(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_fold_during_a_read_takes_nothing_from_it(tmp_path: Path) -> None:
-    """Its snapshot has the events where they were, although the writer forgets them."""
+@pytest.mark.parametrize("meanwhile", ["nothing", "commit", "commit and fold"])
+def test_a_read_sees_one_moment(tmp_path: Path, meanwhile: str) -> None:
+    """What it has read before a commit and what it reads after it do not come together."""
     store = DuckDBStore(str(tmp_path / "events.duckdb"))
     hours = TallyQuery(
         "w", Source.MESSAGES, (Measure(),), range_us=(FIRST, FIRST + DAY_US - 1), bucket_us=HOUR_US
     )
-    rows = [{"ts_us": FIRST + hour * HOUR_US, "role": "user"} for hour in range(3)]
-    store.commit([batch(EventTable.MESSAGES, rows[:1], "w")])
-    store.fold_states()
-    store.commit([batch(EventTable.MESSAGES, rows[1:2], "w")])
     rollup = for_tallies(hours)
     assert rollup is not None
+    later = [{"ts_us": FIRST + hour * HOUR_US, "role": "user"} for hour in range(1, 4)]
+    store.commit([batch(EventTable.MESSAGES, [{"ts_us": FIRST, "role": "user"}], "w")])
+    store.fold_states()
 
-    def counted(connection: Any) -> list[int]:
-        found = store._rolled_up_tallies(connection, hours, rollup)
-        return sorted(bucket for _, bucket, *values in found if values == [1])
+    def counted(moment: Any) -> int:
+        return sum(events for _, _, events in moment.tallies(hours, rollup))
 
-    with store._engine.cursor() as early, store._engine.cursor() as late, snapshot(early):
-        assert counted(early) == [0, 1]
-        store.commit([batch(EventTable.MESSAGES, rows[2:], "w")])
-        assert counted(late) == [0, 1, 2]
-        store.fold_states()
-        assert counted(early) == [0, 1]
-        assert counted(late) == [0, 1, 2]
+    def twice(moment: Any) -> tuple[int, int]:
+        before = counted(moment)
+        if meanwhile != "nothing":
+            store.commit([batch(EventTable.MESSAGES, [later.pop()], "w")])
+        if meanwhile == "commit and fold":
+            store.fold_states()
+        return before, counted(moment)
+
+    with store._engine.cursor() as connection:
+        before, after = store._at_one_moment(connection, rollup, "w", twice)
+        assert before == after == (1 if meanwhile == "nothing" else 2)
+        # All that is stored now, folded or not.
+        (found,) = store._tallies(connection, replace(hours, bucket_us=None))
+        assert found.values == (1 if meanwhile == "nothing" else 3,)
     store.close()

@@ -51,7 +51,8 @@ from footfall.events.duckdb.sql import (
     run,
 )
 from footfall.events.duckdb.verifying import read_differences
-from footfall.events.duckdb.workspace import DuckDBWorkspaceReader, WorkspaceFolds
+from footfall.events.duckdb.workspace import DuckDBWorkspaceReader
+from footfall.events.duckdb.workspace_folds import WorkspaceFolds
 from footfall.events.migrations import pending_migrations
 from footfall.events.ports import Clock, time_us
 from footfall.events.removals import RemovalSet
@@ -392,7 +393,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
             except BaseException:
                 _rollback(connection)
                 raise
-        self._folds.folded(through_seq)
+        self._folds.folded()
 
     # At start.
 

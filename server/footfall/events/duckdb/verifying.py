@@ -19,7 +19,7 @@ import duckdb
 from footfall.errors import UnavailableError
 from footfall.events.duckdb.engine import translated
 from footfall.events.duckdb.sql import Connection, applied_migrations, folded_seq, run, snapshot
-from footfall.events.duckdb.workspace import wrong_states
+from footfall.events.duckdb.workspace_verifying import wrong_states
 from footfall.events.migrations import require_current
 from footfall.events.verify import AnyDifference, differences
 
