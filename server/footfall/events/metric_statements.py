@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import numpy as np
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -45,6 +46,7 @@ from footfall.analytics.metrics.questions import (
 from footfall.durations import DAY_US
 from footfall.events import workspace_rollups
 from footfall.events import workspace_state as state
+from footfall.events.dedup import Int64s
 from footfall.events.dialect import (
     exact_mean,
     exact_quantile,
@@ -52,7 +54,7 @@ from footfall.events.dialect import (
     int_divide,
     shift_right,
 )
-from footfall.events.workspace_rollups import EVENTS, MODELS, Part, WorkspaceRollup
+from footfall.events.workspace_rollups import API_CALLS, EVENTS, MODELS, Part, WorkspaceRollup
 from footfall.events.workspace_state import Entity, Standing
 
 Row = Sequence[Any]
@@ -450,12 +452,21 @@ def _section(
 # The log of API calls.
 
 
-class LogPart(NamedTuple):
-    """How many calls there are in a part of a range, both ends included."""
+@dataclass(frozen=True, slots=True)
+class LogParts:
+    """Parts of a range that hold all of its calls: as long as each other, the newest first."""
 
-    start_us: int
-    end_us: int
-    calls: int
+    start_us: Int64s
+    calls: Int64s
+    length_us: int
+
+    @classmethod
+    def of(cls, ts_us: Int64s, calls: Int64s, first_us: int, length_us: int) -> LogParts:
+        """Return the parts into which numbers of calls fall that are known of some times."""
+        parts, place = np.unique((ts_us - first_us) // length_us, return_inverse=True)
+        # Sums of whole numbers, as exact as 2^53 calls are many.
+        total = np.bincount(place, weights=calls, minlength=len(parts)).astype(np.int64)
+        return cls((first_us + parts * length_us)[::-1], total[::-1], length_us)
 
 
 class LogSearch:
@@ -486,45 +497,49 @@ class LogSearch:
         """Whether the page has a call."""
         return self.total is not None and self.values["skipped"] < self.total
 
-    def parts(self, rows: Iterable[Row]) -> list[LogPart]:
+    def parts(self, rows: Iterable[Row]) -> LogParts:
         """Return the rows of `log_parts` as parts of the range."""
-        start_us, bits = self.values["start_us"], self.values["part_bits"]
-        return [
-            LogPart(start_us + (part << bits), start_us + ((part + 1) << bits) - 1, calls)
-            for part, calls in rows
-        ]
+        start_us, length_us = self.values["start_us"], 1 << self.values["part_bits"]
+        counted = np.array([(part, calls) for part, calls in rows], np.int64).reshape(-1, 2)
+        return LogParts.of(start_us + counted[:, 0] * length_us, counted[:, 1], start_us, length_us)
 
-    def narrow(self, parts: Iterable[LogPart]) -> None:
+    def narrow(self, parts: LogParts) -> None:
         """Look for the page in fewer of the parts, which hold all calls of the range."""
         values = self.values
-        newest_first = sorted(parts, reverse=True)
+        reached = np.cumsum(parts.calls)
+        total = int(reached[-1]) if len(reached) else 0
         if self.total is None:
-            self.total = sum(part.calls for part in newest_first)
+            self.total = total
         skipped, last = values["skipped"], values["skipped"] + values["rows_max"]
-        before = reached = 0
-        within: list[LogPart] = []
-        for part in newest_first:
-            reached += part.calls
-            if reached <= skipped:
-                before = reached
-                continue
-            within.append(part)
-            if reached >= last:
-                break
-        if not within:
+        if skipped >= total:
             self.wide = False
             return
+        newest = int(np.searchsorted(reached, skipped, "right"))
+        oldest = min(int(np.searchsorted(reached, last, "left")), len(reached) - 1)
+        before = int(reached[newest] - parts.calls[newest])
         bits = values["part_bits"]
-        values["end_us"] = min(within[0].end_us, values["end_us"])
-        values["start_us"] = max(within[-1].start_us, values["start_us"])
+        newest_end_us = int(parts.start_us[newest]) + parts.length_us - 1
+        values["end_us"] = min(newest_end_us, values["end_us"])
+        values["start_us"] = max(int(parts.start_us[oldest]), values["start_us"])
         values["part_bits"] = _part_bits(values["start_us"], values["end_us"])
         values["skipped"] = skipped - before
-        self.wide = reached - before > _LOG_SORTED and values["part_bits"] < bits
+        self.wide = int(reached[oldest]) - before > _LOG_SORTED and values["part_bits"] < bits
 
 
 def _part_bits(start_us: int, end_us: int) -> int:
     """Return how many bits of a time a part of a range leaves out."""
     return max((end_us - start_us).bit_length() - _LOG_PARTS_BITS, 0)
+
+
+@cache
+def rolled_up_calls(parts: frozenset[Part]) -> Select[Any]:
+    """Return (time, calls) of a range: by the hour, or one by one where the hours do not have them;
+    takes the `values` of API_CALLS.
+
+    Adding them up costs the engine as much as all the rest; `LogParts.of` does.
+    """
+    rows = workspace_rollups.rows(API_CALLS, parts, frozenset({EVENTS}))
+    return select(rows.c.ts_us.label("ts_us"), rows.c[EVENTS].label("calls"))
 
 
 @cache

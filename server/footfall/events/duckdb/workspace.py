@@ -12,8 +12,6 @@ from sqlalchemy import Select
 from footfall.analytics.metrics.questions import (
     Calls,
     CallsQuery,
-    Measure,
-    Source,
     Tally,
     TallyQuery,
     Usage,
@@ -23,18 +21,21 @@ from footfall.durations import HOUR_US
 from footfall.events import metric_statements, workspace_rollups
 from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.reader import DuckDBReader
-from footfall.events.duckdb.sql import Connection, fetch, snapshot
+from footfall.events.duckdb.sql import Connection, fetch, fetch_columns, snapshot
 from footfall.events.duckdb.workspace_folds import (
     WorkspaceFolds,
     rollups_seq,
     run_merging,
     states_seq,
 )
-from footfall.events.metric_statements import LogPart, LogSearch
-from footfall.events.workspace_rollups import MODELS, Part, WorkspaceRollup
+from footfall.events.metric_statements import LogParts, LogSearch
+from footfall.events.workspace_rollups import API_CALLS, MODELS, Part, WorkspaceRollup
 from footfall.events.workspace_state import Entity, Standing
 
 T = TypeVar("T")
+
+#: Makes a statement for the parts of a range.
+_OfParts = Callable[[frozenset[Part]], Select[Any]]
 
 
 class DuckDBWorkspaceReader(DuckDBReader):
@@ -92,7 +93,7 @@ class DuckDBWorkspaceReader(DuckDBReader):
     def _api_calls(self, connection: Connection, query: CallsQuery) -> Calls:
         return self._at_one_moment(
             connection,
-            workspace_rollups.API_CALLS,
+            API_CALLS,
             query.workspace_id,
             lambda moment: moment.api_calls(query),
         )
@@ -130,29 +131,27 @@ class _Moment:
 
     def tallies(self, query: TallyQuery, rollup: WorkspaceRollup) -> list[Any]:
         """Return the rows of a query that a rollup answers."""
-        return self._fetch(
+        return self._rows(
             rollup,
-            query.workspace_id,
-            query.range_us or (0, 0),
+            query,
             lambda parts: metric_statements.rolled_up_tallies(query, rollup, parts),
             metric_statements.tally_values(query),
         )
 
     def usage(self, query: UsageQuery, rollup: WorkspaceRollup) -> list[Usage]:
         """Return the answer to a query of which a rollup has all but the models."""
-        of = query.workspace_id, query.range_us
-        rows = self._fetch(
+        rows = self._rows(
             rollup,
-            *of,
+            query,
             lambda parts: metric_statements.rolled_up_usage(
                 query.group, query.naming, rollup, parts, caches=query.caches
             ),
         )
         usages = metric_statements.totals_of(rows)
         if query.unpriced == "models" and any(usage.unpriced for usage in usages):
-            rows = self._fetch(
+            rows = self._rows(
                 MODELS,
-                *of,
+                query,
                 lambda parts: metric_statements.rolled_up_models(query.naming, parts),
             )
             usages += metric_statements.models_of(rows)
@@ -161,18 +160,12 @@ class _Moment:
     def api_calls(self, query: CallsQuery) -> Calls:
         """Return a page of the log of calls."""
         search = LogSearch(query)
-        by_hour = TallyQuery(
-            query.workspace_id,
-            Source.API_CALLS,
-            (Measure(),),
-            range_us=query.range_us,
-            bucket_us=HOUR_US,
-        )
         first_us = query.range_us[0] // HOUR_US * HOUR_US
-        search.narrow(
-            LogPart(first_us + hour * HOUR_US, first_us + (hour + 1) * HOUR_US - 1, calls)
-            for _, hour, calls in self.tallies(by_hour, workspace_rollups.API_CALLS)
+        asked = self._asked(
+            API_CALLS, query.workspace_id, query.range_us, metric_statements.rolled_up_calls
         )
+        counted = fetch_columns(self.connection, *asked)
+        search.narrow(LogParts.of(counted["ts_us"], counted["calls"], first_us, HOUR_US))
         while search.wide:
             rows = fetch(self.connection, metric_statements.log_parts(), search.values)
             search.narrow(search.parts(rows))
@@ -181,26 +174,32 @@ class _Moment:
             page = fetch(self.connection, metric_statements.log_page(), search.values)
         return metric_statements.calls_of(search, page)
 
-    def _fetch(
+    def _rows(
+        self,
+        rollup: WorkspaceRollup,
+        query: TallyQuery | UsageQuery,
+        statement: _OfParts,
+        values: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[Any]:
+        """Return the rows of a statement on a rollup and what is not in it; it may take values of
+        its own.
+        """
+        of = query.workspace_id, query.range_us or (0, 0)
+        template, everything = self._asked(rollup, *of, statement)
+        return fetch(self.connection, template, {**values, **everything})
+
+    def _asked(
         self,
         rollup: WorkspaceRollup,
         workspace_id: str,
         range_us: tuple[int, int],
-        statement: Callable[[frozenset[Part]], Select[Any]],
-        values: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Any]:
-        """Return the rows of a statement on a rollup and what is not in it.
-
-        The statement is made for the parts of the range, and may take values of its own.
-        """
+        statement: _OfParts,
+    ) -> tuple[Select[Any], dict[str, Any]]:
+        """Return a statement for the parts of a range that there are, and what it takes."""
         ends = workspace_rollups.values(rollup, range_us)
         parts = workspace_rollups.parts_of(ends, all_folded=self.rolled_up_seq is None)
-        everything = {**values, **ends, "workspace_id": workspace_id}
-        return fetch(
-            self.connection,
-            statement(parts),
-            {**everything, "rolled_up_seq": self.rolled_up_seq},
-        )
+        values = {**ends, "workspace_id": workspace_id, "rolled_up_seq": self.rolled_up_seq}
+        return statement(parts), values
 
 
 def fetch_current(
