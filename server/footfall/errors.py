@@ -161,6 +161,11 @@ class RateLimitedError(FootfallError):
     """An allowance is used up; `retry_after_s` whole seconds later one request does pass."""
 
     retry_after_s: int = 1
+    #: For how long every call of this method with these credentials is refused as well, whatever it
+    #: costs, and about which site it has to be, "" where the credentials alone decide. 0: it may be
+    #: that one is not.
+    holds_ms: int = 0
+    holds_for: str = ""
 
     default_reason: ClassVar[str] = "RATE_LIMIT_EXCEEDED"
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from footfall.accounts.management import AccountManager
 from footfall.accounts.model import KeyKind, Scope
 from footfall.accounts.sql import open_account_store
-from tests.e2e.service import Answer, Service
+from tests.e2e.service import Answer, Service, wait_until
+from tests.faults.tenants import Tenant, create_tenant
+from tests.gateway import http1
 
 ASKED = {"parameters": ["summary"], "preset": "today"}
 RETRY = Path(__file__).parent.parent / "clients" / "javascript" / "retry.mts"
@@ -205,3 +211,119 @@ def test_every_answer_names_its_request(
     health = answers[0].json
     assert list(health) == ["success", "database", "redis", "version", "timestamp"]
     assert (health["success"], health["database"], health["redis"]) == (True, True, True)
+
+
+#: Asks on a connection of its own, which one thread of the gateway serves.
+Asker = Callable[..., http1.Answer]
+
+
+@pytest.fixture
+def on_one_connection(service: Service) -> Iterator[Asker]:
+    with closing(http.client.HTTPConnection(urlsplit(service.rest).netloc)) as connection:
+
+        def asker(path: str, headers: Mapping[str, str], document: Any = None) -> http1.Answer:
+            body = None if document is None else json.dumps(document)
+            connection.request("POST" if body else "GET", path, body, dict(headers))
+            return http1.read(connection.getresponse())
+
+        yield asker
+
+
+def refused_by_gateway(service: Service, answers: list[http1.Answer]) -> list[bool]:
+    """Return of each answer whether the gateway has refused it without asking the server."""
+
+    def logged() -> list[bool]:
+        text = (service.data / "logs" / "access.log").read_text()
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+        details = {line["request_id"]: line["details"] for line in lines}
+        ids = [answer.headers["x-request-id"] for answer in answers]
+        return [details[i] == "lua_response" for i in ids] if details.keys() >= set(ids) else []
+
+    return wait_until(logged, 15)
+
+
+def question(tenant: Tenant, family: str) -> tuple[Any, ...]:
+    """Return what reads something in each of the families."""
+    now = int(time.time())
+    times = "time_start=2026-01-01T00:00:00Z&time_end=2027-01-01T00:00:00Z"
+    return {
+        "A": (f"/v1/realtime?site={tenant.site}", tenant.bearer),
+        "B": (f"/1/timeseries/{now - 86_400}/{now}/", tenant.reads),
+        "C": (f"/v1/query?website_id={tenant.site}", tenant.queries, ASKED),
+        "D": (f"/v1/analytics/flow_runs?{times}", tenant.workspace),
+    }[family]
+
+
+@pytest.mark.parametrize("family", "ABCD")
+def test_a_refusal_is_the_same_whoever_makes_it(
+    service: Service, on_one_connection: Asker, family: str
+) -> None:
+    tenant = create_tenant(
+        service.accounts_url,
+        site_requests_per_minute=1,
+        application_reads_per_10s=1,
+        account_requests_per_10s=1,
+        workspace_requests_per_second=1,
+    )
+    asked = question(tenant, family)
+    answers = [on_one_connection(*asked) for _ in range(20)]
+    assert {answer.status for answer in answers} == {200, 429}
+    documents: dict[bool, set[str]] = {True: set(), False: set()}
+    for answer, by_gateway in zip(answers, refused_by_gateway(service, answers), strict=True):
+        if answer.status == 429:
+            documents[by_gateway].add(but_for_the_moment(answer))
+        else:
+            assert not by_gateway
+    assert documents[True] == documents[False]
+    assert len(documents[True]) == 1
+
+
+def but_for_the_moment(answer: http1.Answer) -> str:
+    """Return all that an answer says, but what names it and what counts seconds."""
+    headers = dict(answer.headers)
+    for name in ("x-request-id", "date"):
+        del headers[name]
+    seconds = [headers.pop("retry-after"), headers.pop("x-ratelimit-reset")]
+    assert all(text.isdecimal() for text in seconds)
+    document = answer.body.decode()
+    if "retryAfter" in answer.json:
+        document = json.dumps(answer.json | {"retryAfter": 0, "reset": ""})
+    else:
+        document = document.replace(f"in {seconds[0]} s", "in a moment")
+    return json.dumps([sorted(headers.items()), document])
+
+
+def test_a_batch_that_did_not_fit_keeps_no_single_query_out(
+    service: Service, customer: Callable[[int, int], Customer], on_one_connection: Asker
+) -> None:
+    who = customer(5, 100)
+    path = f"/v1/query?website_id={who.site}"
+    batches = [on_one_connection(path, who.reads, [ASKED] * 3) for _ in range(4)]
+    assert [answer.status for answer in batches] == [200, 429, 429, 429]
+    singles = [on_one_connection(path, who.reads, ASKED) for _ in range(3)]
+    assert [answer.status for answer in singles] == [200, 200, 429]
+    # Another site is another question, and what costs nothing is told at any time.
+    other = on_one_connection("/v1/query?website_id=aaaaaaaaaaaaaaaa", who.reads, ASKED)
+    assert other.status == 404
+    assert on_one_connection("/v1/usage", who.reads).status == 200
+
+
+def test_all_of_an_allowance_is_given_however_many_are_refused(
+    service: Service, on_one_connection: Asker
+) -> None:
+    tenant = create_tenant(service.accounts_url, workspace_requests_per_second=5)
+    asked = question(tenant, "D")
+    began, answers = time.monotonic(), []
+    while time.monotonic() < began + 3.5:
+        answers.append(on_one_connection(*asked))
+    assert any(refused_by_gateway(service, answers))
+    given: Counter[str] = Counter()
+    used_up = set()
+    for answer in answers:
+        window = answer.headers["x-ratelimit-reset"]
+        given[window] += answer.status == 200
+        if answer.status == 429:
+            used_up.add(window)
+            assert int(answer.headers["retry-after"]) == 1
+    assert len(used_up) >= 2
+    assert {given[window] for window in used_up} == {5}

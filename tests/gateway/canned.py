@@ -10,13 +10,14 @@ A text of a call (`site`, `range_start`, `email`, …) may be a scenario, a JSON
     {"size": N}              answers with N bytes
     {"messages": N}          streams N messages, then goes on with "abort", if there is one
 
-Anything else is answered plainly. HttpBody answers tell what reached the server, and so does
-`CannedServer.told`.
+Values of keys that end with `-bin` are in base64. Anything else is answered plainly. HttpBody
+answers tell what reached the server, and so does `CannedServer.told`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,7 +105,10 @@ async def fail(wanted: dict[str, Any], context: grpc.aio.ServicerContext) -> Non
     await context.abort(
         grpc.StatusCode[wanted["abort"]],
         wanted.get("details", ""),
-        tuple((key, value) for key, value in wanted.get("trailing", ())),
+        tuple(
+            (key, base64.b64decode(value) if key.endswith("-bin") else value)
+            for key, value in wanted.get("trailing", ())
+        ),
     )
 
 

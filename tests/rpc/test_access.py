@@ -188,6 +188,10 @@ async def test_the_sites_limit_is_shared_by_all_who_read_it(service: Service) ->
         assert 1 <= retry <= 60
         assert error.details["RetryInfo"].retry_delay.seconds == retry
         assert error.details["QuotaFailure"].violations[0].subject == f"site:{site.id}"
+        # Every such call about this site would be refused until the window's end.
+        holds_ms, _, holds_for = error.trailing["footfall-holds"].partition(" ")
+        assert holds_for == site.id
+        assert -(-int(holds_ms) // 1000) == retry
 
     # Calls that fail before the limit do not count against it, nor does another site's.
     other = service.site()

@@ -481,6 +481,7 @@ async def test_thirty_calls_a_minute_for_one_address(service: Service, valkey: V
         assert error.trailing["x-ratelimit-remaining"] == "0"
         assert 1 <= int(error.trailing["retry-after"]) <= 60
         assert error.details["QuotaFailure"].violations[0].subject == "client"
+        assert "footfall-holds" not in error.trailing
     # Others go on, and those who are signed in do.
     assert (await service.sessions.Logout(pb.LogoutRequest(), metadata=client())).success
     assert (await me(service, (*here, *await ada.session()))).authenticated

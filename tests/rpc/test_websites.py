@@ -259,8 +259,18 @@ async def test_both_windows_hold_at_once(world: World) -> None:
     assert (error.reason, error.http, left(error)) == ("RATE_LIMIT_EXCEEDED", 429, (5, 1))
     assert 1 <= int(error.trailing["retry-after"]) <= 10
     assert "5 requests in 10 seconds" in error.message
+    # What costs less does fit.
+    assert "footfall-holds" not in error.trailing
     assert await world.headers(world.call(QUERIES, query(site), key)) == (5, 0)
-    assert (await refused(world.call(QUERIES, query(site), key))).http == 429
+    for cost in (1, 2):
+        error = await refused(world.call(QUERIES, query(site, cost), key))
+        assert error.http == 429
+        holds_ms, _, holds_for = error.trailing["footfall-holds"].partition(" ")
+        assert holds_for == site.id
+        assert -(-int(holds_ms) // 1000) == int(error.trailing["retry-after"])
+    # A session counts only where its page does.
+    error = await refused(world.call(QUERIES, query(site), session))
+    assert (error.http, "footfall-holds" in error.trailing) == (429, False)
     # Another account has windows of its own.
     other_account = world.account()
     own = world.site(other_account)
@@ -374,9 +384,16 @@ async def test_public_websites_are_anybodys_at_the_public_limit(world: World) ->
         )
     ]
     assert told == [(PUBLIC_LIMIT, 4), (PUBLIC_LIMIT, 1), (PUBLIC_LIMIT, 0)]
-    for of, message in ((QUERIES, query(site)), (TYPES, types)):
-        error = await refused(world.call(of, message, address))
+    foreign = (*address, *x(world.key(elsewhere, foreign_site)))
+    for of, message, metadata in (
+        (QUERIES, query(site), address),
+        (QUERIES, query(site), foreign),
+        (TYPES, types, address),
+    ):
+        error = await refused(world.call(of, message, metadata))
         assert (error.http, left(error)) == (429, (PUBLIC_LIMIT, 0))
+        # By its credentials alone nobody could tell whose calls it is about.
+        assert "footfall-holds" not in error.trailing
         assert error.details["QuotaFailure"].violations[0].subject == "client"
         assert "198.51" not in repr(error)
 

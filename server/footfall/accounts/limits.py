@@ -31,10 +31,15 @@ class Decision:
     remaining: int
     #: When that window ends, in seconds since the Unix epoch, by the limiter's clock.
     reset_at: float
-    #: Whole seconds after which one request does pass; 0 if this one did.
-    retry_after_s: int
+    #: Milliseconds after which one request does pass; 0 if this one did.
+    wait_ms: int
     #: Which of the request's windows that is, counted from 0.
     place: int = 0
+
+    @property
+    def retry_after_s(self) -> int:
+        """The same in whole seconds."""
+        return -(-self.wait_ms // 1000)
 
 
 class RateLimiter(Protocol):

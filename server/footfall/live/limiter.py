@@ -26,7 +26,7 @@ class RedisRateLimiter:
         Raises UnavailableError (REDIS_UNAVAILABLE) if no decision can be had.
         """
         if not windows:
-            return Decision(allowed=True, limit=0, remaining=0, reset_at=0.0, retry_after_s=0)
+            return Decision(allowed=True, limit=0, remaining=0, reset_at=0.0, wait_ms=0)
         keys = [f"ff:limit2:{window.subject}:{window.seconds}" for window in windows]
         args = [cost]
         for window in windows:
@@ -37,6 +37,6 @@ class RedisRateLimiter:
             limit=windows[place - 1].limit,
             remaining=left,
             reset_at=end_ms / 1000,
-            retry_after_s=-(-wait_ms // 1000),
+            wait_ms=wait_ms,
             place=place - 1,
         )

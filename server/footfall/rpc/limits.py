@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from footfall.accounts.clients import ClientSubjects
 from footfall.accounts.limits import Decision, RateLimiter, Window, account_windows, sql_window
+from footfall.accounts.model import ApiKey, Application, Site, Workspace
 from footfall.errors import (
     FootfallError,
     InvalidInputError,
@@ -84,7 +85,7 @@ class RateLimit:
             decision = await limiter.decide(windows, cost)
             call.headers += _headers(decision)
             if not decision.allowed and cost:
-                raise _refusal(decision, windows[decision.place])
+                raise _refusal(call, decision, windows[decision.place])
             await proceed(call)
 
         return step
@@ -142,7 +143,10 @@ def _require_possible(cost: int, windows: Sequence[Window]) -> None:
         )
 
 
-def _refusal(decision: Decision, window: Window) -> RateLimitedError:
+def _refusal(call: Call, decision: Decision, window: Window) -> RateLimitedError:
+    # A session counts only where its page does, which takes more than credentials to tell; a caller
+    # without any is counted for an address. With something left, a call that costs less may pass.
+    holds = decision.remaining == 0 and isinstance(call.principal, ApiKey | Application | Workspace)
     return RateLimitedError(
         f"The limit of {decision.limit} requests in {_length(window.seconds)} is reached; try "
         f"again in {decision.retry_after_s} s.",
@@ -152,6 +156,8 @@ def _refusal(decision: Decision, window: Window) -> RateLimitedError:
             "limit": str(decision.limit),
         },
         retry_after_s=decision.retry_after_s,
+        holds_ms=decision.wait_ms if holds else 0,
+        holds_for=call.tenant.id if isinstance(call.tenant, Site) else "",
     )
 
 

@@ -110,6 +110,10 @@ def failure(
     trailing.extend(headers)
     if isinstance(error, errors.RateLimitedError):
         trailing.append(("retry-after", str(error.retry_after_s)))
+        if error.holds_ms:
+            # The gateway answers others with it (refusals.lua).
+            trailing.append(("footfall-holds", f"{error.holds_ms} {error.holds_for}".rstrip()))
+            request_id = ""
     details = _details(error, row, message, request_id)
     trailing.append(("grpc-status-details-bin", details.SerializeToString()))
     return Failure(row.code, error.reason, message, tuple(trailing))

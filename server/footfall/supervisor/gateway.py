@@ -51,6 +51,7 @@ def render(options: GatewayOptions) -> str:
         "server_address": server_address(options.server),
         "descriptors": str(files / "footfall.binpb"),
         "envelope": str(files / "envelope.lua"),
+        "refusals": str(files / "refusals.lua"),
         "landing_page": str(files / "pages" / "index.html"),
         "dashboard_page": str(files / "pages" / "dashboard.html"),
         "tracker": (tracker := compact((files / "pages" / "footfall.js").read_text())),
