@@ -73,35 +73,18 @@ def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
             create_tenant(service.accounts_url, **LIMITS),
         )
 
-        def at_rest(seconds: float) -> Load:
+        def load(kinds: dict[str, Kind], seconds: float, rate: float) -> Load:
             seed = case.chance.randrange(2**16)
-            return Load(
-                service.rest,
-                quiet_kinds(quiet),
-                seconds=seconds,
-                seed=seed,
-                rate=QUIET_RATE,
-                callers=64,
-            )
+            return Load(service.rest, kinds, seconds=seconds, seed=seed, rate=rate, callers=256)
 
-        def noise(seconds: float, rate: float) -> Load:
-            seed = case.chance.randrange(2**16)
-            return Load(
-                service.rest,
-                noisy_kinds(noisy),
-                seconds=seconds,
-                seed=seed,
-                rate=rate,
-                callers=256,
-            )
-
+        calm, loud = quiet_kinds(quiet), noisy_kinds(noisy)
         # What a server does only once is nobody's noise.
-        noise(3, ALLOWED / 3).tally()
-        at_rest(1).tally()
-        alone = at_rest(seconds).tally()
-        loud = noise(seconds + 1, FACTOR * ALLOWED)
-        beside = at_rest(seconds).tally()
-        made = loud.tally()
+        load(loud, 3, ALLOWED / 3).tally()
+        load(calm, 1, QUIET_RATE).tally()
+        alone = load(calm, seconds, QUIET_RATE).tally()
+        noise = load(loud, seconds + 1, FACTOR * ALLOWED)
+        beside = load(calm, seconds, QUIET_RATE).tally()
+        made = noise.tally()
     slower = p99(beside) / p99(alone)
     case.tell(
         f"alone p99 {1000 * p99(alone):.0f} ms, beside {made.sent / made.seconds:.0f} calls/s of "
