@@ -15,6 +15,7 @@ local BY_GRPC_STATUS = {
   ["12"] = { "404", "not_found", "There is nothing at this path." },
   ["14"] = { "503", "unavailable", "The service does not answer; try again in a moment." },
 }
+local UNAVAILABLE = "14"
 local OTHERWISE = { "500", "internal", "Something went wrong on our side; the answer's X-Request-ID names this request." }
 
 local function decode(text)
@@ -129,10 +130,22 @@ function envoy_on_request(handle)
   end
 end
 
+-- Whether an answer ended before the server had said how the call did: the transcoder leaves one without a status as it is where
+-- nothing else came, and makes a bare 503 of it otherwise. Envoy's own says when to come again.
+local function is_cut_off(headers)
+  local content_type = headers:get("content-type") or ""
+  return content_type:find("^application/grpc") or (headers:get(":status") == "503" and not headers:get("retry-after"))
+end
+
 -- What the server, or the gRPC library in its place, says of a failed call; nil for one that did not fail.
 local function server_failure(headers)
   local status = headers:get("grpc-status")
-  if status == nil or status == "0" then return nil end
+  if status == nil or status == "0" then
+    if not is_cut_off(headers) then return nil end
+    status = UNAVAILABLE
+  elseif not status:find("^%d+$") then
+    status = UNAVAILABLE
+  end
   local reason = headers:get("footfall-reason")
   if not reason then
     local known = BY_GRPC_STATUS[status] or OTHERWISE

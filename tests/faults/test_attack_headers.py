@@ -28,7 +28,7 @@ CALLERS_OWN = frozenset(
     {
         *("authorization", "x-auth-user", "x-auth-key", "x-api-key", "cookie"),
         *("user-agent", "accept", "if-none-match", "idempotency-key", "content-encoding"),
-        *("content-length", "origin", "sec-fetch-site"),
+        *("content-type", "content-length", "origin", "sec-fetch-site"),
         # A proxy in front says by what name it was called; it decides no more than a page's
         # origin does, and a page cannot write it.
         "x-forwarded-host",
