@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import clickhouse_connect
 import pyarrow as pa
 import pytest
 from sqlalchemy.engine import make_url
 
-from footfall.errors import UnavailableError
-from footfall.events.clickhouse.driver import EmbeddedDriver
+from footfall.errors import DeadlineError, UnavailableError
+from footfall.events.clickhouse.driver import Driver, EmbeddedDriver, ServerDriver, connect
 from footfall.events.clickhouse.store import ClickHouseStore
 from footfall.ingest.model import Removal
 from tests.events.traffic import DAY, HOUR, NOW, FakeClock, api_batch, query, rollup, web_batch
@@ -109,3 +111,51 @@ def test_no_part_that_is_in_use_holds_what_was_removed(driver: FaultyDriver) -> 
     store.remove(Removal(canary))
     assert parts_with_canary() == set()
     assert query(store, "SELECT visitor_id FROM web_events") == [("other",)]
+
+
+@pytest.fixture(params=[ServerDriver, EmbeddedDriver])
+def scratch(request: pytest.FixtureRequest, chdb: Any) -> Iterator[Driver]:
+    """Both drivers, with a table: chDB's client does for the server's, too."""
+    url = make_url(f"chdb:///{chdb.path}?database=scratch")
+    driver = connect(url)
+    if request.param is ServerDriver:
+        driver.close()
+        client = clickhouse_connect.get_client(interface="chdb", path=chdb.path)
+        client.database = "scratch"
+        driver = ServerDriver(client)
+    driver.command(
+        "CREATE TABLE numbers (number Int64) ENGINE = MergeTree ORDER BY number "
+        "SETTINGS non_replicated_deduplication_window = 100"
+    )
+    yield driver
+    driver.command("DROP DATABASE scratch")
+    driver.close()
+
+
+def test_rows_are_inserted_once_for_each_token(scratch: Driver) -> None:
+    for token in ("first", "first", "second"):
+        scratch.insert("numbers", pa.table({"number": pa.array([1], pa.int64())}), token)
+    assert scratch.rows("SELECT number FROM numbers") == [(1,), (1,)]
+
+
+def test_a_statement_may_insert_the_same_again(scratch: Driver) -> None:
+    for _ in range(2):
+        scratch.command("INSERT INTO numbers SELECT 1")
+    assert scratch.rows("SELECT number FROM numbers") == [(1,), (1,)]
+
+
+def test_what_a_merge_would_leave_is_read(scratch: Driver) -> None:
+    scratch.command("CREATE TABLE latest (id Int64) ENGINE = ReplacingMergeTree ORDER BY id")
+    scratch.command("SYSTEM STOP MERGES latest")
+    for _ in range(2):
+        scratch.command("INSERT INTO latest SELECT 1")
+    asked = "SELECT id, 'text' AS name FROM latest"
+    assert scratch.rows(asked) == [(1, "text")]
+    found = scratch.arrow(asked, timeout_s=60)
+    assert found.schema.field("name").type == pa.string()
+    assert found.to_pylist() == [{"id": 1, "name": "text"}]
+
+
+def test_a_query_ends_at_its_time_limit(scratch: Driver) -> None:
+    with pytest.raises(DeadlineError):
+        scratch.arrow("SELECT sum(sleepEachRow(0.11)) AS slept FROM numbers(10)", timeout_s=1)

@@ -33,8 +33,11 @@ _dialect: Final = ClickHouseDialect(paramstyle="pyformat")
 #: repetition of an insert like their source does.
 _INSERT_SETTINGS: Final = {
     "async_insert": 0,
+    "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
 }
+#: A block that a statement inserts again on purpose is not a repetition.
+_COMMAND_SETTINGS: Final = {"insert_deduplicate": 0}
 #: Read what a merge would leave, wherever rows are yet to be merged.
 _READ_SETTINGS: Final = {"final": 1}
 
@@ -113,8 +116,7 @@ class ServerDriver:
 
     def command(self, sql: str) -> None:
         with translated():
-            # A block that is inserted again on purpose is not a repetition.
-            self._client.command(sql, settings={"insert_deduplicate": 0})
+            self._client.command(sql, settings=_COMMAND_SETTINGS)
 
     def kill(self, query_id: str) -> None:
         self.command(f"KILL QUERY WHERE query_id = '{query_id}' ASYNC")
@@ -128,6 +130,9 @@ class EmbeddedDriver(ServerDriver):
 
     It has one connection, on which queries wait for each other; so nothing can stop one but its
     own time limit. It must not be used after a fork.
+
+    What its client is given as settings of a statement is often read, set before and reset after,
+    in statements of their own. So they are the connection's here, or in the statement's text.
     """
 
     @classmethod
@@ -136,7 +141,9 @@ class EmbeddedDriver(ServerDriver):
         database = str(url.query.get("database", "footfall"))
         try:
             with translated():
-                client = clickhouse_connect.get_client(interface="chdb", path=url.database)
+                client = clickhouse_connect.get_client(
+                    interface="chdb", path=url.database, settings=_COMMAND_SETTINGS
+                )
                 client.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(database)}")
                 client.database = database
         except ImportError as error:
@@ -145,6 +152,22 @@ class EmbeddedDriver(ServerDriver):
                 "install it with: pip install chdb"
             ) from error
         return cls(client)
+
+    def arrow(
+        self,
+        sql: str,
+        *,
+        query_id: str = "",  # noqa: ARG002 - only a server's queries are stopped by their ids
+        timeout_s: float = 0,
+    ) -> pa.Table:
+        settings = _read_settings("", timeout_s)
+        given = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        with translated():
+            return self._client.query_arrow(f"{sql}\nSETTINGS {given}", use_strings=True)
+
+    def command(self, sql: str) -> None:
+        with translated():
+            self._client.command(sql)
 
     def kill(self, query_id: str) -> None:
         """Do nothing: the query ends at its time limit."""
