@@ -216,6 +216,7 @@ def preload(settings: Settings) -> None:
 
     Opens no store: another process may be serving from them.
     """
+    gc.freeze()  # what is imported stays, and takes long to look through
     load_event_engine(settings.effective_events_url)
     warm_up()
     PriceList().load()

@@ -59,14 +59,17 @@ def test_a_server_that_is_not_there() -> None:
     assert "secret" not in str(raised.value)
 
 
-def test_the_clickhouse_client_is_imported_for_clickhouse_only(tmp_path: Path) -> None:
+def test_a_server_on_duckdb_loads_no_client_of_clickhouse_and_no_pandas(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.modules["clickhouse_connect"] = None
 from footfall.errors import InvalidInputError
-from footfall.events import open_event_store
-open_event_store("duckdb:///{tmp_path}/events.duckdb").close()
-assert not [name for name in sys.modules if name.startswith(("clickhouse_connect.", "chdb"))]
+from footfall.events import load_event_engine, open_event_store
+url = "duckdb:///{tmp_path}/events.duckdb"
+load_event_engine(url)
+open_event_store(url).close()
+others = ("clickhouse_connect.", "chdb", "pandas")
+assert not [name for name in sys.modules if name.startswith(others)]
 try:
     open_event_store("clickhouse://localhost/footfall")
 except InvalidInputError as error:

@@ -7,6 +7,7 @@ wait for stores and servers to load.
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 import click
@@ -58,7 +60,7 @@ class LazyGroup(click.Group):
         for section in COMMANDS.values():
             if cmd_name in section:
                 module, _, attribute = section[cmd_name][0].partition(":")
-                command: click.Command = getattr(importlib.import_module(module), attribute)
+                command: click.Command = getattr(_load(module), attribute)
                 return command
         return None
 
@@ -91,6 +93,17 @@ class LazyGroup(click.Group):
         except Exception as error:  # noqa: BLE001 - the last place that can tell the user anything
             _fail(error, as_json="--json" in options, debug="--debug" in options)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _load(module: str) -> ModuleType:
+    """Import a command's module. All that is loaded with it stays, and to look for garbage in it
+    while it grows takes a tenth of the time.
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.enable()
 
 
 def _fail(error: Exception, *, as_json: bool, debug: bool) -> NoReturn:

@@ -53,8 +53,7 @@ def command(*, forks: bool, **options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     settings = Settings.from_env(**given)
     configure_server_logs(settings.log_level)
-    if forks:
-        preload(settings)
-        if not forked():
-            return
+    preload(settings)
+    if forks and not forked():
+        return
     uvloop.run(serve(settings))

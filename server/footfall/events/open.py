@@ -31,15 +31,18 @@ def verify_event_store(url: str, *, rows_max: int, memory_mb: int = 384) -> Sequ
 
 
 def load_event_engine(url: str) -> None:
-    """Load the code of the engine that `url` names, without touching its data.
+    """Load the code of the engine that `url` names, without touching its data, in a process that
+    is there for it.
 
     Raises InvalidInputError as `open_event_store` does.
     """
     if _parts(url).drivername == "duckdb":
         import duckdb  # noqa: PLC0415
 
+        from footfall.events.duckdb.engine import leave_pandas_out  # noqa: PLC0415
         from footfall.events.duckdb.store import DuckDBStore  # noqa: PLC0415
 
+        leave_pandas_out()
         # The driver loads much of itself with the first use of each of its features.
         DuckDBStore(":memory:").close()
         # The database that it opens for those who name none has a thread, which no fork would have.
