@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from statistics import median
 
 from tests.e2e.service import running
 from tests.faults.http_load import NUMBER, Kind, Load, Tally, quantile, request
@@ -24,6 +25,11 @@ FACTOR = 10
 QUIET_RATE = 25
 #: By how much the other one's p99 may grow.
 GROWTH = 2.0
+#: It is alone and beside the noise in turn, and the median of each counts: a disk that does not
+#: answer for a tenth of a second, as disks of virtual machines do, makes a p99 of its own. A round
+#: has the noise's every window of ten seconds from its beginning.
+ROUNDS = 5
+ROUND_S = 10
 
 
 def quiet_kinds(tenant: Tenant) -> dict[str, Kind]:
@@ -66,7 +72,6 @@ ALLOWED = 10 + 10 + 5 + 5
 
 def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
     case.only_in_full("what it says of a few seconds depends on what else the machine does")
-    seconds = 15
     with running(tmp_path / "data") as service:
         quiet, noisy = (
             create_tenant(service.accounts_url),
@@ -81,31 +86,42 @@ def test_a_noisy_tenant_slows_nobody_else(tmp_path: Path, case: Case) -> None:
         # What a server does only once is nobody's noise.
         load(loud, 3, ALLOWED / 3).tally()
         load(calm, 1, QUIET_RATE).tally()
-        alone = load(calm, seconds, QUIET_RATE).tally()
-        noise = load(loud, seconds + 1, FACTOR * ALLOWED)
-        beside = load(calm, seconds, QUIET_RATE).tally()
-        made = noise.tally()
-    slower = p99(beside) / p99(alone)
+        alone, beside, noise = [], [], []
+        for _ in range(ROUNDS):
+            alone.append(load(calm, ROUND_S, QUIET_RATE).tally())
+            made = load(loud, ROUND_S + 1, FACTOR * ALLOWED)
+            beside.append(load(calm, ROUND_S, QUIET_RATE).tally())
+            noise.append(made.tally())
+    before, meanwhile = (p99s(alone), p99s(beside))
+    slower = median(meanwhile) / median(before)
     case.tell(
-        f"alone p99 {1000 * p99(alone):.0f} ms, beside {made.sent / made.seconds:.0f} calls/s of "
-        f"which {made.refused} were refused {1000 * p99(beside):.0f} ms ({slower:.1f} times)"
+        f"alone p99 {told(before)} ms, beside {FACTOR * ALLOWED} calls/s of which "
+        f"{sum(tally.refused for tally in noise)} of {sum(tally.sent for tally in noise)} were "
+        f"refused {told(meanwhile)} ms ({slower:.1f} times)"
     )
-    for tally in (alone, beside):
+    for tally in (*alone, *beside):
         assert tally.statuses.keys() == {200}, json.dumps(tally.odd)
-    assert made.statuses.keys() == {200, 429}, (made.statuses, made.odd)
-    assert made.hintless == 0
-    assert sum(made.good.values()) <= most_allowed(made.seconds)
+    for tally in noise:
+        assert tally.statuses.keys() == {200, 429}, (tally.statuses, tally.odd)
+        assert tally.hintless == 0
+    assert sum(sum(tally.good.values()) for tally in noise) <= most_allowed(
+        ROUNDS * (2 * ROUND_S + 1)
+    )
     assert slower < GROWTH
 
 
-def p99(tally: Tally) -> float:
-    return quantile(tally.good_s, 0.99)
+def p99s(tallies: list[Tally]) -> list[float]:
+    return [quantile(tally.good_s, 0.99) for tally in tallies]
+
+
+def told(times_s: list[float]) -> str:
+    return ", ".join(f"{1000 * seconds:.0f}" for seconds in sorted(times_s))
 
 
 def most_allowed(seconds: float) -> float:
     """Return what all limits together let through: one window more than there is time for."""
     return (
-        LIMITS["site_requests_per_minute"]
+        LIMITS["site_requests_per_minute"] * (seconds // 60 + 2)
         + LIMITS["application_reads_per_10s"] * (seconds // 10 + 2)
         + LIMITS["account_requests_per_10s"] * (seconds // 10 + 2)
         + LIMITS["workspace_requests_per_second"] * (seconds + 3)
