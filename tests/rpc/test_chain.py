@@ -44,6 +44,7 @@ from footfall.rpc.policy import (
 )
 from footfall.rpc.recording import Record
 from footfall.rpc.services import DESCRIPTORS, methods
+from footfall.rpc.turns import Turns
 from footfall.v1 import ingest_pb2, realtime_pb2, timeseries_pb2
 from tests.accounts.values import cheap_hash
 from tests.rpc.conftest import App, Metadata, Service, eventually, refused
@@ -82,6 +83,7 @@ async def test_the_order_of_the_chain(service: Service) -> None:
         Decode,
         Authorise,
         RateLimit,
+        Turns,
     ]
 
 

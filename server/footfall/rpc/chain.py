@@ -37,6 +37,7 @@ from footfall.rpc.limits import RateLimit, TellAllowance
 from footfall.rpc.metrics import Metrics
 from footfall.rpc.recording import Record
 from footfall.rpc.status import failure, internal_failure
+from footfall.rpc.turns import Turns
 
 #: The longest that a call with one answer may take, whatever deadline its caller set, in seconds.
 UNARY_DEADLINE_S = 30.0
@@ -375,8 +376,10 @@ def build_chain(
         Decode(message_bytes_max),
         # Only who may ask spends the tenant's allowance.
         Authorise(access),
-        # Last, so that a call that was refused for another reason costs nothing.
+        # After all other reasons to refuse a call, so that one that was refused costs nothing.
         rate_limit,
+        # Last, since a refusal waits for nobody.
+        Turns(),
     )
 
 
