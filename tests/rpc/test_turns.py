@@ -56,17 +56,29 @@ class Answering:
 
 
 async def test_an_account_waits_for_itself_and_nobody_else() -> None:
-    calls = Answering(Turns(at_once=2, turn_s=LONG_S))
-    first = [calls.ask("a", method) for method in (READ, OTHER_READ, READ, OTHER_READ, READ)]
-    assert await calls.settle() == ["a", "a"]
+    calls = Answering(Turns(at_once=2, turn_s=LONG_S, shared_s=LONG_S))
     others = [calls.ask("b"), calls.ask("a", principal=None), calls.ask(None), calls.ask(None)]
+    first = [calls.ask("a", method) for method in (READ, OTHER_READ, READ, OTHER_READ, READ)]
     assert await calls.settle() == ["a", "a", "a", "b", "nobody", "nobody"]
     calls.go.set()
     await asyncio.gather(*first, *others)
 
 
+async def test_who_is_alone_waits_for_nobody() -> None:
+    calls = Answering(Turns(at_once=1, turn_s=LONG_S, shared_s=0.2))
+    asked = [calls.ask("a") for _ in range(3)]
+    assert await calls.settle() == ["a"] * 3
+    asked += [calls.ask("b", WRITE), calls.ask("a"), calls.ask("a")]
+    assert await calls.settle() == ["a"] * 4 + ["b"]
+    await asyncio.sleep(0.25)
+    asked.append(calls.ask("a"))
+    assert await calls.settle() == ["a"] * 5 + ["b"]
+    calls.go.set()
+    await asyncio.gather(*asked)
+
+
 async def test_writes_and_streams_take_no_turns() -> None:
-    calls = Answering(Turns(at_once=1, turn_s=LONG_S))
+    calls = Answering(shared(turn_s=LONG_S))
     asked = [calls.ask("a", method) for method in (WRITE, WRITE, STREAM, STREAM, READ, READ)]
     assert await calls.settle() == ["a"] * 5
     calls.go.set()
@@ -74,7 +86,7 @@ async def test_writes_and_streams_take_no_turns() -> None:
 
 
 async def test_turns_of_calls_that_end_early_are_given_on() -> None:
-    calls = Answering(Turns(at_once=1, turn_s=LONG_S))
+    calls = Answering(shared(turn_s=LONG_S))
     answered, waiting, last = (calls.ask("a") for _ in range(3))
     await calls.settle()
     waiting.cancel()
@@ -86,7 +98,7 @@ async def test_turns_of_calls_that_end_early_are_given_on() -> None:
 
 
 async def test_a_long_question_does_not_keep_others_waiting() -> None:
-    calls = Answering(Turns(at_once=1, turn_s=0.05))
+    calls = Answering(shared(turn_s=0.05))
     asked = [calls.ask("a") for _ in range(3)]
     await eventually(lambda: calls.answering == ["a"] * 3)
     calls.go.set()
@@ -97,3 +109,11 @@ async def test_a_long_question_does_not_keep_others_waiting() -> None:
     assert await calls.settle() == ["a"]
     calls.go.set()
     await asyncio.gather(*again)
+
+
+def shared(*, turn_s: float) -> Turns:
+    """Return turns of one at a time that somebody else has called through just now."""
+    turns = Turns(at_once=1, turn_s=turn_s, shared_s=LONG_S)
+    for account in ("b", "a"):
+        turns._is_shared(account)
+    return turns
