@@ -47,6 +47,11 @@ def test_an_empty_variable_is_the_default() -> None:
     assert Settings.from_env({"FOOTFALL_DATA": "", "FOOTFALL_REDIS_URL": ""}) == Settings()
 
 
+def test_an_empty_variable_turns_metrics_off() -> None:
+    assert Settings.from_env({"FOOTFALL_METRICS_LISTEN": ""}).metrics_listen == ""
+    assert Settings.from_env({}).metrics_listen == Settings().metrics_listen != ""
+
+
 def test_overrides_win() -> None:
     settings = Settings.from_env({"FOOTFALL_LOG_LEVEL": "debug"}, log_level="error")
     assert settings.log_level == "error"

@@ -12,11 +12,12 @@ from urllib.parse import quote
 from footfall.errors import InvalidInputError
 
 
-def setting(name: str, default: Any, doc: str) -> Any:
+def setting(name: str, default: Any, doc: str, *, empty_is_off: bool = False) -> Any:
     """Declare a setting: its environment variable, its default, and its meaning for the
-    documentation.
+    documentation. An empty variable is the default, but for those that it turns off.
     """
-    return field(default=default, metadata={"env": name, "doc": doc})
+    metadata = {"env": name, "doc": doc, "empty_is_off": empty_is_off}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Settings:
         "FOOTFALL_METRICS_LISTEN",
         "127.0.0.1:9464",
         "Address of the Prometheus metrics; empty turns them off.",
+        empty_is_off=True,
     )
     live_window_s: int = setting(
         "FOOTFALL_LIVE_WINDOW_SECONDS", 300, "Length of the live window, in seconds."
@@ -131,8 +133,8 @@ class Settings:
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         for item in fields(cls):
-            text = environ.get(item.metadata["env"], "")
-            if text:
+            text = environ.get(item.metadata["env"])
+            if text or (text is not None and item.metadata["empty_is_off"]):
                 kind: type = type(item.default)
                 try:
                     values[item.name] = kind(text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -36,19 +35,22 @@ async def second(
         "FOOTFALL_GRPC_LISTEN": "127.0.0.1:0",
         "FOOTFALL_METRICS_LISTEN": "",
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "footfall", "serve"), env=environ, stderr=subprocess.DEVNULL
-    )
+    log = tmp_path_factory.mktemp("second-log") / "server.log"
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "footfall", "serve"), env=environ, stderr=errors
+        )
     try:
         announcement = data / "run" / "server.json"
         async with asyncio.timeout(30):
             while not announcement.exists():
-                assert process.returncode is None
+                assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.02)
         async with grpc.aio.insecure_channel(json.loads(announcement.read_text())["grpc"]) as made:
             yield made
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await asyncio.wait_for(process.wait(), 30)
 
 
