@@ -109,8 +109,18 @@ end
 
 local BODY_BYTES_MAX = 8 * 1024 * 1024
 
+-- Names that HTTP allows and gRPC does not, for which it fails a call without saying anything. The server knows none of them.
+local function remove_strange(headers)
+  local strange = {}
+  for name in pairs(headers) do
+    if name:find("[^a-z0-9_.-]", name:sub(1, 1) == ":" and 2 or 1) then strange[#strange + 1] = name end
+  end
+  for _, name in ipairs(strange) do headers:remove(name) end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
+  remove_strange(headers)
   local path = headers:get(":path")
   -- A string field that is not UTF-8 fails in the server's decoder, where nobody can say which parameter it was.
   if path:find("%%[89a-fA-F]") or path:find("[\128-\255]") then

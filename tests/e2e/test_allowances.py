@@ -274,8 +274,9 @@ def test_a_refusal_is_the_same_whoever_makes_it(
             documents[by_gateway].add(but_for_the_moment(answer))
         else:
             assert not by_gateway
-    assert documents[True] == documents[False]
-    assert len(documents[True]) == 1
+    assert len(documents[False]) == 1
+    # All calls of a workspace are in its record, which is the server's.
+    assert documents[True] == (set() if family == "D" else documents[False])
 
 
 def but_for_the_moment(answer: http1.Answer) -> str:
@@ -311,11 +312,15 @@ def test_a_batch_that_did_not_fit_keeps_no_single_query_out(
 def test_all_of_an_allowance_is_given_however_many_are_refused(
     service: Service, on_one_connection: Asker
 ) -> None:
-    tenant = create_tenant(service.accounts_url, workspace_requests_per_second=5)
-    asked = question(tenant, "D")
+    tenant = create_tenant(
+        service.accounts_url, account_requests_per_10s=20, account_requests_per_minute=1000
+    )
+    asked = question(tenant, "C")
     began, answers = time.monotonic(), []
-    while time.monotonic() < began + 3.5:
+    # The second window begins where the first ends, and is used up as soon.
+    while time.monotonic() < began + 11:
         answers.append(on_one_connection(*asked))
+        time.sleep(0.01)
     assert any(refused_by_gateway(service, answers))
     given: Counter[str] = Counter()
     used_up = set()
@@ -324,6 +329,6 @@ def test_all_of_an_allowance_is_given_however_many_are_refused(
         given[window] += answer.status == 200
         if answer.status == 429:
             used_up.add(window)
-            assert int(answer.headers["retry-after"]) == 1
-    assert len(used_up) >= 2
-    assert {given[window] for window in used_up} == {5}
+            assert 1 <= int(answer.headers["retry-after"]) <= 10
+    assert len(used_up) == 2
+    assert {given[window] for window in used_up} == {20}

@@ -28,7 +28,7 @@ GROWTH = 2.0
 #: It is alone and beside the noise in turn, and the median of each counts: a disk that does not
 #: answer for a tenth of a second, as disks of virtual machines do, makes a p99 of its own. A round
 #: has the noise's every window of ten seconds from its beginning.
-ROUNDS = 5
+ROUNDS = 3
 ROUND_S = 10
 
 

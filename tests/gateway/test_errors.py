@@ -199,6 +199,13 @@ def test_bad_headers(gateway: Gateway, headers: dict[str, str], status: int, cod
     assert_document(answer, status, code)
 
 
+def test_names_that_grpc_does_not_know_are_nobodys(gateway: Gateway) -> None:
+    """HTTP allows them; a server of gRPC's would fail the call without a status."""
+    headers = {f"x-a{char}b": "1" for char in "!#$%&'*+^`|~"}
+    answer = ask(gateway.port, "GET", "/1/timeseries/1/2?group=kept", headers)
+    assert (answer.status, answer.json["group"]) == (200, "kept")
+
+
 @pytest.mark.parametrize(
     "request_",
     [

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from footfall.accounts.clients import ClientSubjects
 from footfall.accounts.limits import Decision, RateLimiter, Window, account_windows, sql_window
-from footfall.accounts.model import ApiKey, Application, Site, Workspace
+from footfall.accounts.model import ApiKey, Application, Site
 from footfall.errors import (
     FootfallError,
     InvalidInputError,
@@ -145,8 +145,9 @@ def _require_possible(cost: int, windows: Sequence[Window]) -> None:
 
 def _refusal(call: Call, decision: Decision, window: Window) -> RateLimitedError:
     # A session counts only where its page does, which takes more than credentials to tell; a caller
-    # without any is counted for an address. With something left, a call that costs less may pass.
-    holds = decision.remaining == 0 and isinstance(call.principal, ApiKey | Application | Workspace)
+    # without any is counted for an address. Every call of a workspace is in its record, which the
+    # server keeps. With something left, a call that costs less may pass.
+    holds = decision.remaining == 0 and isinstance(call.principal, ApiKey | Application)
     return RateLimitedError(
         f"The limit of {decision.limit} requests in {_length(window.seconds)} is reached; try "
         f"again in {decision.retry_after_s} s.",

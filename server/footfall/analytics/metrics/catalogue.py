@@ -388,8 +388,8 @@ _API_USAGE = (
         _values("calls"),
         Count(Source.API_CALLS),
         "API calls made per day/hour",
-        "This service's own record of the workspace's calls to it, without those that the gateway "
-        "refuses, and calls that the workspace reports.",
+        "This service's own record of the workspace's calls to it, and calls that the workspace "
+        "reports.",
     ),
     Metric(
         "api_calls_per_endpoint",
