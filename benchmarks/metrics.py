@@ -105,12 +105,12 @@ class Measured:
 
 
 async def in_turn(
-    server: Server, metadata: Metadata, copy: Path, workspace_id: str
+    server: Server, metadata: Metadata, workspace_id: str
 ) -> dict[Question, Measured]:
     """Ask each question of the server and of the engine alone, in turn."""
     found = {}
     settings = {"threads": 2, "preserve_insertion_order": False}
-    with duckdb.connect(str(copy), config=settings) as connection:
+    with duckdb.connect(str(_copy_of(server)), config=settings) as connection:
         engine = RawEngine(connection)
         alone = MetricsService(engine, PriceList())
         async with channel_to(server.target) as channel:
@@ -191,7 +191,7 @@ def main() -> None:
         workspace_id, metadata = prepare(server, arguments.events)
         print(f"{arguments.events:,} events stored in {time.perf_counter() - began:.0f} s")
         print(f"a call that asks no store: {asyncio.run(bare(server, metadata)):.1f} ms")
-        report(asyncio.run(in_turn(server, metadata, _copy_of(server), workspace_id)))
+        report(asyncio.run(in_turn(server, metadata, workspace_id)))
 
 
 if __name__ == "__main__":

@@ -285,7 +285,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
         committer = _committer(events, pump, settings, stack)
         recorder = _recorder(committer, stack, background)
-        background.start(asyncio.to_thread(warm_up))
 
         authenticator, sessions = _callers(accounts, redis, stack, background)
 

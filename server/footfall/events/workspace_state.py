@@ -167,13 +167,6 @@ def calls() -> FromClause:
 
 
 @cache
-def has_tail(entity: Entity) -> Select[Any]:
-    """Return a row if there are events after `folded_seq`, of any workspace."""
-    conditions = _in_tail(entity, of_workspace=False)
-    return select(literal_column("1")).where(*conditions).limit(1)
-
-
-@cache
 def overtaken(entity: Entity, *, of_workspace: bool) -> Select[Any]:
     """Return the keys of folded states that are newer than an event after `folded_seq`.
 

@@ -39,7 +39,7 @@ from footfall.events.duckdb.counts import (
     where,
 )
 from footfall.events.duckdb.kept_sites import KeptSites
-from footfall.events.duckdb.sql import Connection, fetch, fetch_columns, folded_seq, snapshot
+from footfall.events.duckdb.sql import FOLDED, Connection, fetch, fetch_columns, snapshot
 from footfall.events.rollups import SUMS
 from footfall.events.tables import SLOT_US
 from footfall.events.writer import Writer
@@ -173,7 +173,7 @@ class _Site:
                     page_rows = fetch_columns(connection, history.page_days(), asked)
             slot_rows = fetch_columns(connection, history.slot_days(), asked)
             first = fetch(connection, history.first_day(tail=False), asked)
-            folded = folded_seq(connection)
+            folded = FOLDED.seq(connection)
             events = self._events(connection, folded)
         if pages and page_rows is None:
             self._too_large_from = from_day

@@ -19,7 +19,7 @@ from footfall.analytics.model import (
 )
 from footfall.events import export_statements, history, site_rows, statements
 from footfall.events.duckdb.engine import DuckDBEngine
-from footfall.events.duckdb.sql import Connection, fetch, folded_seq, last_seq, run, snapshot
+from footfall.events.duckdb.sql import FOLDED, Connection, fetch, last_seq, run, snapshot
 
 #: LiveHistory's methods bring no deadline of their own.
 _HISTORY_TIMEOUT_S: Final = 60.0
@@ -139,7 +139,7 @@ class DuckDBReader:
 def read_history(connection: Connection, query: HistoryQuery) -> History:
     """Return the answer to a query, from rollups and tail in one snapshot."""
     with snapshot(connection):
-        asked = history.parameters(query, folded_seq(connection))
+        asked = history.parameters(query, FOLDED.seq(connection))
         first = fetch(connection, history.first_day(tail=True), asked)
         days = fetch(connection, history.days(tail=True), asked)
         pages_found: list[Any] = []

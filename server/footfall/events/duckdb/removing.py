@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, and_, column, delete, insert, select, table, update
 
-from footfall.events.duckdb.sql import INCOMING, Connection, append, folded_seq, run
+from footfall.events.duckdb.sql import FOLDED, INCOMING, Connection, append, run
 from footfall.events.removals import (
     RemovalSet,
     gone,
@@ -60,7 +60,7 @@ def erase(connection: Connection, rows: RemovalSet) -> int:
 def _take_from(connection: Connection, rollup: Rollup, removal: Removal) -> None:
     """Take a visitor's counts out of a rollup, and what is left of nothing."""
     target = rollup.table
-    is_folded = web_events.c.seq <= folded_seq(connection)
+    is_folded = web_events.c.seq <= FOLDED.seq(connection)
     counts = run(connection, rollup.counts(*gone(removal), is_folded)).to_arrow_table()
     if not len(counts):
         return

@@ -17,11 +17,13 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    bindparam,
     column,
     insert,
     literal_column,
     select,
     table,
+    update,
 )
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -34,8 +36,6 @@ Connection = duckdb.DuckDBPyConnection
 #: Arrow tables that a statement reads go by this name.
 INCOMING: Final = "incoming"
 
-folded: Final = table("folded", column("through_seq", BigInteger))
-_FOLDED_SEQ: Final = select(folded.c.through_seq)
 migrations: Final = table(
     "schema_migrations",
     column("version", BigInteger),
@@ -140,10 +140,27 @@ def last_seq(connection: Connection) -> int:
     return int(seq)
 
 
-def folded_seq(connection: Connection) -> int:
-    """Return the sequence number up to which events are in the rollups."""
-    ((seq,),) = fetch(connection, _FOLDED_SEQ, {})
-    return int(seq)
+class Mark:
+    """Up to which sequence number events have been folded into something: a table of one row."""
+
+    def __init__(self, name: str) -> None:
+        through_seq = column("through_seq", BigInteger)
+        kept = table(name, through_seq)
+        self._read = select(through_seq).select_from(kept)
+        self._move = update(kept).values({through_seq: bindparam("seq", None, BigInteger)})
+
+    def seq(self, connection: Connection) -> int:
+        """Return the number."""
+        ((seq,),) = fetch(connection, self._read, {})
+        return int(seq)
+
+    def move(self, connection: Connection, seq: int) -> None:
+        """Note that the events up to another one are folded."""
+        run_template(connection, self._move, {"seq": seq})
+
+
+#: Of page views in the rollups.
+FOLDED: Final = Mark("folded")
 
 
 def applied_migrations(connection: Connection) -> set[int]:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
-    update,
 )
 
 from footfall.analytics.model import History, HistoryQuery, PaceCounts, PaceQuery
@@ -40,12 +39,11 @@ from footfall.events.duckdb.reader import read_history
 from footfall.events.duckdb.removing import erase
 from footfall.events.duckdb.scrub import Scrubber
 from footfall.events.duckdb.sql import (
+    FOLDED,
     INCOMING,
     Connection,
     append,
     applied_migrations,
-    folded,
-    folded_seq,
     last_seq,
     migrations,
     run,
@@ -371,11 +369,11 @@ class DuckDBStore(DuckDBWorkspaceReader):
             connection.execute("BEGIN")
             try:
                 # The file's word, not ours: a fold that seemed to fail at its end may be in it.
-                values = {"after_seq": folded_seq(connection), "through_seq": through_seq}
+                values = {"after_seq": FOLDED.seq(connection), "through_seq": through_seq}
                 for rollup, rows in _FOLDS:
                     target, keys = rollup.table, tuple(rollup.keys)
                     add_up(connection, target, keys, SUMS, rollup.time_key, rows, values)
-                run(connection, update(folded).values(through_seq=through_seq))
+                FOLDED.move(connection, through_seq)
                 connection.execute("COMMIT")
             except BaseException:
                 _rollback(connection)
@@ -414,7 +412,7 @@ class DuckDBStore(DuckDBWorkspaceReader):
 
     def _load(self, connection: Connection) -> None:
         now_us = self._clock()
-        self._folded_seq = folded_seq(connection)
+        self._folded_seq = FOLDED.seq(connection)
         self._folds.load(connection)
         self._scrubber.load(connection)
         keys: list[tuple[Keys, Int64s]] = []

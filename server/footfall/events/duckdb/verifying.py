@@ -18,7 +18,7 @@ import duckdb
 
 from footfall.errors import UnavailableError
 from footfall.events.duckdb.engine import translated
-from footfall.events.duckdb.sql import Connection, applied_migrations, folded_seq, run, snapshot
+from footfall.events.duckdb.sql import FOLDED, Connection, applied_migrations, run, snapshot
 from footfall.events.duckdb.workspace_verifying import wrong_states
 from footfall.events.migrations import require_current
 from footfall.events.verify import AnyDifference, differences
@@ -33,7 +33,7 @@ _PAUSE_S: Final = 0.25
 def read_differences(connection: Connection, rows_max: int) -> list[AnyDifference]:
     """Return what is not what the events say; see EventStore.differences."""
     with snapshot(connection):
-        seq = folded_seq(connection)
+        seq = FOLDED.seq(connection)
         found: list[AnyDifference] = []
         found += differences(lambda asked: run(connection, asked).fetchall(), rows_max, seq)
         return found + wrong_states(connection, rows_max - len(found))

@@ -23,10 +23,10 @@ from footfall.events.duckdb.engine import DuckDBEngine
 from footfall.events.duckdb.reader import DuckDBReader
 from footfall.events.duckdb.sql import Connection, fetch, fetch_columns, snapshot
 from footfall.events.duckdb.workspace_folds import (
+    IN_ROLLUPS,
+    IN_STATES,
     WorkspaceFolds,
-    rollups_seq,
     run_merging,
-    states_seq,
 )
 from footfall.events.metric_statements import LogParts, LogSearch
 from footfall.events.workspace_rollups import API_CALLS, MODELS, Part, WorkspaceRollup
@@ -118,7 +118,7 @@ class DuckDBWorkspaceReader(DuckDBReader):
             if self._folds.tails is tails and not self._folds.has_tail(events, workspace_id):
                 return found
         with snapshot(connection):
-            return work(_Moment(connection, rollups_seq(connection)))
+            return work(_Moment(connection, IN_ROLLUPS.seq(connection)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,7 @@ class _Moment:
         """Return a page of the log of calls."""
         search = LogSearch(query)
         first_us = query.range_us[0] // HOUR_US * HOUR_US
-        asked = self._asked(
-            API_CALLS, query.workspace_id, query.range_us, metric_statements.rolled_up_calls
-        )
+        asked = self._asked(API_CALLS, query, metric_statements.rolled_up_calls)
         counted = fetch_columns(self.connection, *asked)
         search.narrow(LogParts.of(counted["ts_us"], counted["calls"], first_us, HOUR_US))
         while search.wide:
@@ -184,21 +182,19 @@ class _Moment:
         """Return the rows of a statement on a rollup and what is not in it; it may take values of
         its own.
         """
-        of = query.workspace_id, query.range_us or (0, 0)
-        template, everything = self._asked(rollup, *of, statement)
+        template, everything = self._asked(rollup, query, statement)
         return fetch(self.connection, template, {**values, **everything})
 
     def _asked(
         self,
         rollup: WorkspaceRollup,
-        workspace_id: str,
-        range_us: tuple[int, int],
+        query: TallyQuery | UsageQuery | CallsQuery,
         statement: _OfParts,
     ) -> tuple[Select[Any], dict[str, Any]]:
         """Return a statement for the parts of a range that there are, and what it takes."""
-        ends = workspace_rollups.values(rollup, range_us)
+        ends = workspace_rollups.values(rollup, query.range_us or (0, 0))
         parts = workspace_rollups.parts_of(ends, all_folded=self.rolled_up_seq is None)
-        values = {**ends, "workspace_id": workspace_id, "rolled_up_seq": self.rolled_up_seq}
+        values = {**ends, "workspace_id": query.workspace_id, "rolled_up_seq": self.rolled_up_seq}
         return statement(parts), values
 
 
@@ -212,6 +208,6 @@ def fetch_current(
     not there are events that are not folded.
     """
     with snapshot(connection):
-        values = {**values, "folded_seq": states_seq(connection)}
+        values = {**values, "folded_seq": IN_STATES.seq(connection)}
         tail = statement(Standing.TAIL)
         return run_merging(connection, entity, tail, values, of_workspace=True).fetchall()

@@ -8,12 +8,10 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
     Insert,
     Select,
     Table,
     Update,
-    bindparam,
     column,
     exists,
     func,
@@ -28,7 +26,7 @@ from footfall.events.duckdb.folding import AFTER_SEQ, THROUGH_SEQ, add_up
 from footfall.events.duckdb.sql import (
     INCOMING,
     Connection,
-    fetch,
+    Mark,
     run,
     run_template,
     template_of,
@@ -41,28 +39,11 @@ from footfall.ingest.model import EventBatch
 _FOLD_ROWS: Final = 20_000
 _FOLD_S: Final = 2.0
 
-_folded: Final = table("workspace_folded", column("through_seq", BigInteger))
-_FOLDED_SEQ: Final = select(_folded.c.through_seq)
-_rolled_up: Final = table("workspace_rolled_up", column("through_seq", BigInteger))
-_ROLLED_UP_SEQ: Final = select(_rolled_up.c.through_seq)
-_THROUGH: Final = bindparam("now_through", None, BigInteger)
-_SET_FOLDED: Final = update(_folded).values(through_seq=_THROUGH)
-_SET_ROLLED_UP: Final = update(_rolled_up).values(through_seq=_THROUGH)
+IN_STATES: Final = Mark("workspace_folded")
+IN_ROLLUPS: Final = Mark("workspace_rolled_up")
 #: The tables of events that update states, and of those that rollups sum up.
 _OF_STATES: Final = {entity.events.name: entity.events for entity in state.ENTITIES}
 _OF_ROLLUPS: Final = {rollup.events.name: rollup.events for rollup in ROLLUPS}
-
-
-def states_seq(connection: Connection) -> int:
-    """Return the sequence number up to which events are in the states."""
-    ((seq,),) = fetch(connection, _FOLDED_SEQ, {})
-    return int(seq)
-
-
-def rollups_seq(connection: Connection) -> int:
-    """Return the sequence number up to which events are in the rollups."""
-    ((seq,),) = fetch(connection, _ROLLED_UP_SEQ, {})
-    return int(seq)
 
 
 def run_merging(
@@ -103,8 +84,8 @@ class WorkspaceFolds:
         """Take over what the store holds, at start."""
         self.tails = set()
         for tables, seq in (
-            (_OF_STATES, states_seq(connection)),
-            (_OF_ROLLUPS, rollups_seq(connection)),
+            (_OF_STATES, IN_STATES.seq(connection)),
+            (_OF_ROLLUPS, IN_ROLLUPS.seq(connection)),
         ):
             for name, events in tables.items():
                 counted = (
@@ -145,16 +126,16 @@ class WorkspaceFolds:
     def fold(self, connection: Connection, through_seq: int) -> None:
         """Bring states and rollups up to an event, in the transaction that is open."""
         grown = {name for name, _ in self.tails}
-        values = {"folded_seq": states_seq(connection)}
+        values = {"folded_seq": IN_STATES.seq(connection)}
         for entity in state.ENTITIES:
             if entity.events.name in grown:
                 _bring_up(connection, entity, values)
-        run_template(connection, _SET_FOLDED, {"now_through": through_seq})
-        values = {"after_seq": rollups_seq(connection), "through_seq": through_seq}
+        IN_STATES.move(connection, through_seq)
+        values = {"after_seq": IN_ROLLUPS.seq(connection), "through_seq": through_seq}
         for rollup in ROLLUPS:
             if rollup.events.name in grown:
                 _roll_up(connection, rollup, values)
-        run_template(connection, _SET_ROLLED_UP, {"now_through": through_seq})
+        IN_ROLLUPS.move(connection, through_seq)
 
     def folded(self) -> None:
         """Note that a fold of all events is committed."""
@@ -191,8 +172,6 @@ def _renewal(entity: state.Entity) -> tuple[Update, Insert]:
 
 def _bring_up(connection: Connection, entity: state.Entity, values: Mapping[str, Any]) -> None:
     """Bring the states of all that has events after `folded_seq` up to date."""
-    if not fetch(connection, state.has_tail(entity), values):
-        return
     merged = run_merging(connection, entity, state.changed(entity), values, of_workspace=False)
     delta = merged.to_arrow_table()
     for statement in _renewal(entity):

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Integer, Select, bindparam, except_, select, union_all
 
 from footfall.events.duckdb.sql import Connection, fetch, run
-from footfall.events.duckdb.workspace_folds import rollups_seq, states_seq
+from footfall.events.duckdb.workspace_folds import IN_ROLLUPS, IN_STATES
 from footfall.events.verify import StateDifference
 from footfall.events.workspace_rollups import ROLLUPS, WorkspaceRollup
 from footfall.events.workspace_state import ENTITIES, Entity, made
@@ -25,12 +25,12 @@ def wrong_states(connection: Connection, rows_max: int) -> list[StateDifference]
     Reads all workspace events, in the snapshot that is open.
     """
     found: list[StateDifference] = []
-    values: dict[str, Any] = {"folded_seq": states_seq(connection)}
+    values: dict[str, Any] = {"folded_seq": IN_STATES.seq(connection)}
     for entity in ENTITIES:
         values["rows_max"] = rows_max - len(found)
         rows = fetch(connection, _differing_states(entity), values)
         found += [StateDifference(entity.states.name, *row) for row in rows]
-    through_seq = rollups_seq(connection)
+    through_seq = IN_ROLLUPS.seq(connection)
     for rollup in ROLLUPS:
         asked = _differing_sums(rollup, through_seq).limit(rows_max - len(found))
         found += [
